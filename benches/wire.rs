@@ -1,7 +1,7 @@
-//! What one outgoing packet costs before the system call: the RTP header and SRTP, once per listener.
+//! The cost of one outgoing packet before the system call: RTP header and SRTP, once per listener.
 //!
-//! `wire/...` writes one payload for as many listeners as its name says, each with its own numbering, source and keys;
-//! `open/...` is the way back, per packet.
+//! `wire/...` writes one payload for the number of listeners in its name, each with its own
+//! sequence numbers, SSRC and keys. `open/...` decrypts and checks one incoming packet.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -20,10 +20,10 @@ const PROFILES: [SrtpProfile; 3] = [
     SrtpProfile::Gcm256,
 ];
 
-/// Of Opus at 32 kbit/s, 20 ms.
+/// A payload of Opus at 32 kbit/s, 20 ms.
 const PAYLOAD_BYTES: usize = 80;
 
-/// Header, three sources and their levels.
+/// Fixed header, three contributing sources and their levels.
 const HEADER_BYTES: usize = 12 + 12 + 8;
 
 fn packet(number: u32) -> OutPacket {
@@ -76,7 +76,7 @@ fn write(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let (packet, now) = (packet(number), Instant::now());
                     number += 1;
-                    // As the thread does it: no more at once than go into one system call.
+                    // As the network thread does: no more at once than fit into one system call.
                     for batch in listeners.chunks_mut(64) {
                         for listener in batch {
                             assert!(listener.write(&packet, to, now, &mut out));

@@ -1,5 +1,6 @@
-//! A client built on `aiortc`, which shares nothing with this project, in a room with two headless
-//! clients: joins by the same POST, talks, hears the others and not itself, leaves by DELETE.
+//! A client built on `aiortc`, which shares no code with this project, in a room with two headless
+//! clients: it joins by the same `POST`, talks, hears the others but not itself, and leaves by
+//! `DELETE`.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -22,7 +23,7 @@ use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
+async fn aiortc_client_joins_talks_hears_the_others_and_leaves() {
     let _alone = ALONE.lock().await;
     let server = TestServer::start();
     let files = scratch("aiortc");
@@ -66,7 +67,8 @@ async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
         "the others are told, before Ben left"
     );
 
-    // Three seconds for everybody to start; the last two are left out, when it was going.
+    // `settled` leaves out the first three seconds, in which all clients start, and the last two,
+    // in which this client leaves.
     judge("Cem", TONES_HZ[0], &settled(&read(&heard)));
     let during = |heard: &Heard| {
         let pcm = heard.pcm();
@@ -78,12 +80,13 @@ async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
     server.stop().await;
 }
 
-/// One after the other: what is judged here to 40 dB does not share its cores.
+/// The tests run one after the other: levels judged to 40 dB must not suffer from shared cores.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// In a push-to-talk room, by the simplest means: the floor is an address that is PUT and DELETEd.
+/// In a push-to-talk room, by the simplest means: `PUT` and `DELETE` on the session's floor
+/// resource.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stack_of_another_make_takes_the_floor_over_http_in_every_codec() {
+async fn aiortc_client_takes_the_floor_over_http_with_every_codec() {
     let _alone = ALONE.lock().await;
     let radio = Channel::start("aiortc").await;
     let said = scratch("aiortc-floor").join("says.wav");
@@ -134,7 +137,8 @@ fn settled(heard: &[f32]) -> Vec<f32> {
     heard[4 * RATE..heard.len() - 2 * RATE].to_vec()
 }
 
-/// Both others are there, the own voice at least 40 dB under them at any time.
+/// Asserts that both other tones are heard and that the client's own tone is always at least 40 dB
+/// below them.
 fn judge(name: &str, own_hz: f64, heard: &[f32]) {
     let own = line(heard, own_hz);
     let others = TONES_HZ.iter().filter(|hz| **hz != own_hz);

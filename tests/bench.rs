@@ -1,11 +1,12 @@
-//! `mixminus bench` against the server it starts itself: what the clients were promised is what they got.
+//! `mixminus bench` against the server that it starts itself: the simulated clients receive what
+//! the scenario promises.
 //!
-//! Facts only: how late anything was depends on what the machine does besides.
+//! Only facts are asserted, no delays: delays depend on the load of the machine.
 
 use std::collections::HashMap;
 use std::process::Command;
 
-/// Runs `mixminus bench` and reads the lines for scripts.
+/// Runs `mixminus bench` and returns the values that it prints for scripts, by name.
 fn bench(arguments: &[&str]) -> HashMap<String, f64> {
     let output = Command::new(env!("CARGO_BIN_EXE_mixminus"))
         .arg("bench")
@@ -24,7 +25,7 @@ fn bench(arguments: &[&str]) -> HashMap<String, f64> {
         .collect()
 }
 
-/// Every packet came, but for those of ticks that the server says it had no processor for.
+/// Asserts that every packet arrived, except those of ticks that the server reports as missed.
 fn assert_complete(values: &HashMap<String, f64>, clients: &str) {
     let value = |name: &str| values[&format!("{clients}_{name}")];
     let excused = value("misses") > 0.0;
@@ -33,7 +34,7 @@ fn assert_complete(values: &HashMap<String, f64>, clients: &str) {
 }
 
 #[test]
-fn listeners_get_every_packet_and_hear_both_talkers() {
+fn bench_load_listeners_receive_every_packet_and_hear_both_talkers() {
     let values = bench(&[
         "load",
         "--talkers=2",
@@ -45,11 +46,12 @@ fn listeners_get_every_packet_and_hear_both_talkers() {
     let value = |name: &str| values.get(name).copied().unwrap_or(f64::NAN);
     assert_complete(&values, "clients_6");
     assert!(value("nobody_rss_mb") > 1.0, "its process was seen");
-    // The first two ears are talkers, the others listeners.
+    // Ears 0 and 1 belong to the talkers, the others to listeners.
     for ear in 0..4 {
         let tone = |hz: u32| value(&format!("clients_6_ear_{ear}_{hz}_hz_dbfs"));
         assert!(value(&format!("clients_6_ear_{ear}_packets")) > 0.0);
-        // Each says -23 dBFS. Of itself a talker hears nothing but what the codec makes up between packets.
+        // Each tone is sent at -23 dBFS. At its own frequency a talker hears only what the codec
+        // makes up between packets.
         let (first, second) = (tone(400), tone(570));
         match ear {
             0 => assert!(second > -30.0 && first < second - 15.0, "{values:#?}"),
@@ -60,7 +62,7 @@ fn listeners_get_every_packet_and_hear_both_talkers() {
 }
 
 #[test]
-fn everybody_may_talk() {
+fn bench_load_lets_every_client_talk() {
     let values = bench(&[
         "load",
         "--everybody-talks=3",
@@ -73,27 +75,28 @@ fn everybody_may_talk() {
 }
 
 #[test]
-fn every_chirp_is_heard_through_the_server_and_without() {
+fn bench_latency_hears_every_chirp_through_the_server_and_without_it() {
     let values = bench(&["latency", "--spurts=4", "--seconds=5"]);
     let value = |name: &str| values.get(name).copied().unwrap_or(f64::NAN);
     println!("{values:#?}");
     assert_eq!(value("latency_self_joins"), 3.0, "{values:?}");
     assert!(value("latency_self_chirps") >= 6.0, "{values:?}");
-    // Two look-aheads are longer than one, whatever the machine does.
+    // The way through the server has the look-ahead of two codecs, the direct way that of one, so
+    // it is slower on any machine.
     assert!(value("latency_self_through_p50_ms") > value("latency_direct_p50_ms"));
     assert!(value("latency_self_first_audio_p50_ms") > 0.0);
     assert!(value("latency_direct_damaged_percent") < 50.0, "{values:?}");
 }
 
 #[test]
-fn loss_on_the_way_is_heard_as_damage() {
+fn bench_latency_reports_packet_loss_as_damage() {
     let values = bench(&["latency", "--spurts=3", "--seconds=7", "--loss=30"]);
     println!("{values:#?}");
     assert!(values["latency_self_damaged_percent"] > 5.0, "{values:?}");
 }
 
 #[test]
-fn a_tick_is_timed_and_its_encodes_are_counted() {
+fn bench_tick_times_a_tick_and_counts_its_encodes() {
     let values = bench(&[
         "tick",
         "--participants=20",
@@ -103,7 +106,7 @@ fn a_tick_is_timed_and_its_encodes_are_counted() {
     ]);
     let value = |name: &str| values.get(&format!("tick_voice_20_people_1_talking_{name}"));
     assert_eq!(value("ticks"), Some(&100.0), "{values:?}");
-    // One stream for the nineteen who listen, and now and then one for the talker.
+    // Usually one encode for the nineteen listeners, at times one more for the talker.
     let (encodes, packets) = (value("encodes_mean"), value("packets_mean"));
     assert!(
         encodes.is_some_and(|encodes| (0.2..=2.0).contains(encodes)),
@@ -114,7 +117,7 @@ fn a_tick_is_timed_and_its_encodes_are_counted() {
 }
 
 #[test]
-fn whoever_asks_for_the_floor_gets_it_or_is_counted() {
+fn bench_floor_counts_every_request_by_its_outcome() {
     let values = bench(&["floor", "--requests=20", "--clients=3", "--pause=300"]);
     println!("{values:#?}");
     for way in ["data", "http"] {
@@ -122,7 +125,7 @@ fn whoever_asks_for_the_floor_gets_it_or_is_counted() {
         let fates = ["granted", "queued", "denied", "failed", "abandoned"];
         assert_eq!(fates.map(value).iter().sum::<f64>(), 20.0, "{values:?}");
         assert!(value("granted") > 0.0 && value("granted_p95_ms") > 0.0);
-        // There is room in the queue, and nobody talks for long.
+        // The queue holds all clients and every talk-spurt is short, so no request is denied.
         assert_eq!([value("denied"), value("failed")], [0.0, 0.0], "{values:?}");
     }
     let values = bench(&[
@@ -136,14 +139,16 @@ fn whoever_asks_for_the_floor_gets_it_or_is_counted() {
 }
 
 #[test]
-fn a_key_is_pressed_for_each_talk_spurt() {
+fn bench_latency_requests_the_floor_for_each_talk_spurt() {
     let values = bench(&["latency", "--ptt", "--spurts=4", "--seconds=5"]);
     println!("{values:#?}");
     let value = |name: &str| values[&format!("latency_self_{name}")];
-    // Without the floor nothing is heard, and without its first words no start of a talk-spurt.
+    // A chirp is heard only if the floor was granted; the start of a talk-spurt is measured only if
+    // its first 20 ms are heard.
     assert!(value("chirps") >= 6.0, "{values:?}");
     assert!(value("start_added_p50_ms").is_finite());
-    // Who is alone is denied the floor: were the listener not there first, each of the three connections would miss one.
+    // A participant alone in a room is denied the floor. If the listener joined after the talker,
+    // each of the three connections would miss a talk-spurt.
     assert!(value("missed") <= 1.0, "{values:?}");
     assert!(value("damaged_percent") < 5.0, "{values:?}");
     assert_eq!(

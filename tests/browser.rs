@@ -1,5 +1,5 @@
 //! Two pages in real Chromium browsers and one headless client in a room: each hears the two others
-//! and not itself.
+//! but not itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -24,14 +24,14 @@ use serde_json::Value;
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves() {
+async fn chromium_pages_and_headless_client_hear_each_other_but_not_themselves() {
     let server = TestServer::start();
     let files = scratch("browser");
     let said = NAMES.map(|name| files.join(format!("{name}-says.wav")));
     let heard = NAMES.map(|name| files.join(format!("{name}-hears.wav")));
     for (file, hz) in said.iter().zip(TONES_HZ) {
-        // Longer than the test on the slowest machine: a fake microphone that begins its file again
-        // makes a gap, and a gap is noise at every frequency.
+        // Longer than the test takes on the slowest machine. When Chromium's fake microphone starts
+        // the file again there is a gap, and a gap is noise at every frequency.
         write_tone(file, hz, 120);
     }
     let mut cem = Process::join([
@@ -58,7 +58,7 @@ async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves()
             heard[1].display()
         ),
         "--seconds=12".to_owned(),
-        // libopus and the jitter buffers settle in this time.
+        // The time that the Opus encoders and the jitter buffers need to settle.
         "--settle=4".to_owned(),
         "--timeout=60".to_owned(),
         format!("--screenshots={}", screenshots.display()),
@@ -85,7 +85,7 @@ async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves()
     server.stop().await;
 }
 
-/// The page is connected, and shows and knows who else is there.
+/// Asserts that the page is connected and shows both other participants.
 fn judge_page(page: &Value, name: &str, screenshot: &Path) {
     assert_eq!(page["state"], "connected", "{name}");
     assert_eq!(
@@ -108,7 +108,8 @@ fn judge_page(page: &Value, name: &str, screenshot: &Path) {
     );
 }
 
-/// Both others are there, the own voice at least 40 dB under them at any time.
+/// Asserts that both other tones are heard and that the participant's own tone is always at least
+/// 40 dB below them.
 fn judge(own: usize, name: &str, heard: &[f32]) {
     let others: Vec<f64> = TONES_HZ
         .into_iter()
@@ -142,8 +143,8 @@ fn judge(own: usize, name: &str, heard: &[f32]) {
     );
 }
 
-/// From where both others are heard to where they are no longer, without a second at either end: the
-/// headless client is there before the pages and after them.
+/// Returns the part of a recording in which both other tones are heard, without its first and last
+/// second: the headless client joins before the pages and leaves after them.
 fn together<'a>(heard: &'a [f32], others: &[f64]) -> &'a [f32] {
     let levels: Vec<Vec<f64>> = heard
         .chunks_exact(RATE)

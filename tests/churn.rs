@@ -1,6 +1,8 @@
-//! A thousand people come and go, some without a word: memory, descriptors and threads stay where they were.
+//! A thousand clients join and leave, some without closing their connection: the server's memory,
+//! descriptors and threads stay as they were.
 //!
-//! A binary of its own, since what is measured is the whole process; the clients live in it too.
+//! This test has a binary of its own because it measures the whole process, which also holds the
+//! clients.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(unsafe_code, reason = "glibc is asked what is allocated")]
 
@@ -17,31 +19,34 @@ use client::Client;
 use mixminus::bench::procfs::Sample;
 use rtc::sansio::Protocol;
 
-/// Until everything that is made once and kept has been made: buffers, arenas, worker threads.
+/// Joins before the first measurement: until then all buffers, arenas and worker threads that the
+/// process keeps have been made.
 const WARM_UP: usize = 200;
 
-/// After it.
+/// Joins between the first and the second measurement.
 const MEASURED: usize = 1_000;
 
-/// At one time, four to a room.
+/// Clients that are connected at one time, four in each room.
 const TOGETHER: usize = 8;
 
-/// So many of those before and after the warm-up vanish, and as many never come.
+/// Clients with `Manner::Vanishes` before and after the warm-up; as many more have
+/// `Manner::NeverComes`.
 const VANISHING: [usize; 2] = [40, 20];
 
-/// What may be allocated more, Rust's and libopus' memory together. Measured: 97 KiB after 1,000, 101 KiB after 2,400, so
-/// nobody leaves anything behind; tables have grown to their size. One peer that stayed would be 150 KiB.
+/// The bound on the growth of allocated memory, that of Rust and of libopus together. Measured: 97
+/// KiB after 1,000 joins and 101 KiB after 2,400, so no client leaves memory behind; only tables
+/// have grown to their final size. One leaked peer would be 150 KiB.
 const MAX_LIVE_GROWTH_KIB: i64 = 192;
 
-/// What the process may have grown by. This is how glibc happens to spread what is allocated over its arenas: 2 to 10 MiB
-/// in most runs, and no more after 2,400 than after 1,000.
+/// The bound on the growth of resident memory. It depends on how glibc spreads allocations over its
+/// arenas: 2 to 10 MiB in most runs, and no more after 2,400 joins than after 1,000.
 const MAX_RESIDENT_GROWTH_KIB: i64 = 16 * 1024;
 
-/// A peer that never connected is reaped after 10 s, one that fell silent after 26.
+/// The server removes a peer that never connected after 10 s, and one that fell silent after 26 s.
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]
-fn a_thousand_joins_and_leaves_leave_nothing() {
+fn server_keeps_no_memory_descriptor_or_thread_of_a_thousand_sessions() {
     let begin = Instant::now();
     let host = Host::start();
     let tone = tone();
@@ -74,25 +79,26 @@ fn a_thousand_joins_and_leaves_leave_nothing() {
     host.stop();
 }
 
-/// How somebody comes and goes.
+/// How a client joins and leaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Manner {
-    /// Talks and hears for half a second, and leaves by DELETE.
+    /// Talks and hears for half a second, and leaves by `DELETE`.
     Talks,
-    /// Connects, and leaves by DELETE.
+    /// Connects, and leaves by `DELETE`.
     Connects,
-    /// Leaves by DELETE before it has connected.
+    /// Leaves by `DELETE` before the connection is established.
     ChangesItsMind,
-    /// Ends its connection, and the session with it.
+    /// Closes its connection, which ends the session.
     HangsUp,
-    /// Connects, and is never heard of again.
+    /// Connects, and then sends nothing more.
     Vanishes,
-    /// Posts an offer, and nothing more.
+    /// Posts an offer, and never connects.
     NeverComes,
 }
 
 impl Manner {
-    /// Those who have to be reaped come first: their time runs while the others come and go.
+    /// Clients whose sessions have to time out come first: their timeouts run while the others join
+    /// and leave.
     fn of(number: usize, vanishing: usize) -> Manner {
         match number {
             number if number < vanishing => Manner::Vanishes,
@@ -119,7 +125,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// `all` people, and nobody is left.
+    /// Lets `all` clients join and leave, `TOGETHER` at a time.
     fn churn(&mut self, host: &Host, tone: &[&'static [u8]], all: usize, vanishing: usize) {
         for first in (0..all).step_by(TOGETHER) {
             let manners =
@@ -168,7 +174,7 @@ impl Calls {
         }
     }
 
-    /// Half a second of everybody.
+    /// Lets all clients talk for half a second.
     fn talk(&mut self, clients: &mut [(Client, String, Manner)], tone: &[&'static [u8]]) {
         for packet in &tone[..25] {
             let next = Instant::now() + Duration::from_millis(20);
@@ -193,7 +199,7 @@ fn turn(clients: &mut [(Client, String, Manner)]) {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-/// What the process holds.
+/// The resources that the process holds.
 struct Held {
     live_kib: i64,
     resident_kib: i64,
@@ -202,7 +208,8 @@ struct Held {
 }
 
 impl Held {
-    /// Once it holds still: connections close a moment after their answer, and idle threads end.
+    /// Measures the process once its figures are stable: connections close a moment after their
+    /// response, and idle threads end.
     fn settled() -> Held {
         let mut held = Held::now();
         let mut since = Instant::now();
@@ -221,7 +228,8 @@ impl Held {
     fn now() -> Held {
         let resident_bytes = Sample::of(std::process::id()).expect("Linux").rss_bytes();
         let count = |folder: &str| std::fs::read_dir(folder).expect("Linux").count();
-        // Safety: it has no argument and no precondition; it reads glibc's own figures under glibc's locks.
+        // Safety: `mallinfo2` has no argument and no precondition; it reads glibc's own figures
+        // under glibc's locks.
         let allocated = unsafe { libc::mallinfo2() };
         Held {
             live_kib: (allocated.uordblks + allocated.hblkhd) as i64 / 1024,

@@ -1,4 +1,4 @@
-//! The binary from outside: exit status, what it prints, how it ends.
+//! The binary as a process: its exit status, its output and its end.
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ fn output(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_good_configuration_is_printed_and_can_be_read_again() {
+fn serve_check_prints_a_configuration_that_serve_check_accepts() {
     let checked = output(&[
         "serve",
         "--check",
@@ -39,7 +39,7 @@ fn a_good_configuration_is_printed_and_can_be_read_again() {
 }
 
 #[test]
-fn everything_wrong_is_told_and_the_status_is_two() {
+fn serve_check_reports_every_mistake_and_exits_with_status_two() {
     let mut command = mixminus(&["serve", "--check", "--tick-ms", "15", "--http", "nowhere"]);
     let checked = command
         .env("MIXMINUS_MAX_ROOMS", "none")
@@ -75,7 +75,7 @@ fn everything_wrong_is_told_and_the_status_is_two() {
 }
 
 #[test]
-fn a_certificate_that_is_none_is_told_by_the_check() {
+fn serve_check_reports_an_invalid_certificate() {
     let (cert, key) = ("Cargo.toml", "README.md");
     for check in [&["--check"][..], &[]] {
         let arguments = ["serve", "--http", "127.0.0.1:0", "--media", "127.0.0.1:0"];
@@ -88,7 +88,7 @@ fn a_certificate_that_is_none_is_told_by_the_check() {
 }
 
 #[test]
-fn a_server_says_where_it_is_and_ends_on_either_signal() {
+fn serve_prints_its_addresses_and_ends_on_sigint_and_sigterm() {
     for signal in ["TERM", "INT"] {
         let mut server = mixminus(&[
             "serve",
@@ -115,7 +115,7 @@ fn a_server_says_where_it_is_and_ends_on_either_signal() {
 }
 
 #[test]
-fn a_taken_port_ends_it_with_one() {
+fn serve_exits_with_status_one_if_the_port_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
     let ended = output(&["serve", "--http", &address, "--media", "127.0.0.1:0"]);
@@ -124,7 +124,7 @@ fn a_taken_port_ends_it_with_one() {
 }
 
 #[test]
-fn empty_variables_are_no_variables() {
+fn empty_environment_variables_are_ignored() {
     let plain = output(&["serve", "--check"]);
     let mut command = mixminus(&["serve", "--check"]);
     for setting in mixminus::config::SETTINGS {
@@ -134,7 +134,7 @@ fn empty_variables_are_no_variables() {
     let told = String::from_utf8_lossy(&checked.stderr);
     assert_eq!(checked.status.code(), Some(0), "{told}");
     assert_eq!(checked.stdout, plain.stdout);
-    // A flag can empty a list.
+    // An empty flag clears a list that an environment variable sets.
     let mut command = mixminus(&["serve", "--check", "--announce="]);
     command.env("MIXMINUS_ANNOUNCE", "192.0.2.1");
     let checked = command.output().expect("it runs");
@@ -143,7 +143,7 @@ fn empty_variables_are_no_variables() {
 }
 
 #[test]
-fn closed_standard_output_ends_no_server() {
+fn server_keeps_running_when_standard_output_is_closed() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = mixminus(&["serve", "--check"]);
@@ -153,7 +153,7 @@ fn closed_standard_output_ends_no_server() {
 
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    // It cannot say where it is, so it is told: a port that was free just now.
+    // The server cannot print its address, so the test chooses one: a port that was free just now.
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address");
     drop(free);

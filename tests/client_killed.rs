@@ -1,4 +1,5 @@
-//! A client that is killed while it talks is soon silent for the others, and gone before long.
+//! A client that is killed while it talks soon falls silent for the others and soon leaves the
+//! room.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -22,17 +23,17 @@ use mixminus::join::tap::Tap;
 use rtc::rtp::header::Header;
 use tokio::time::{sleep, timeout};
 
-/// How often it is tried, each time at another moment between two packets.
+/// How many talkers are killed, each at another moment between two packets.
 const KILLS: usize = 5;
 
-/// How long each talks before it is killed.
+/// How long each talker talks before it is killed.
 const TALK: Duration = Duration::from_secs(1);
 
-/// How long silence is listened to after each kill.
+/// How long the recording is checked for sound after each kill.
 const LISTEN_TO_SILENCE: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_client_falls_silent_at_once_and_is_gone_within_half_a_minute() {
+async fn killed_client_falls_silent_at_once_and_is_removed_within_half_a_minute() {
     let server = TestServer::start();
     let tone = scratch("vanish").join("tone.wav");
     write_tone(&tone, TONES_HZ[0], 30);
@@ -46,7 +47,8 @@ async fn killed_client_falls_silent_at_once_and_is_gone_within_half_a_minute() {
 
     let killed = kill_talkers(&server, &tone, &ear).await;
 
-    // Everybody but the listener goes, each told as lost, the last one at most 30 s after its kill.
+    // All participants but the listener are removed, each reported as lost, the last one at most 30
+    // s after its kill.
     let patience = Duration::from_secs(30);
     let waited = server
         .until("lobby", patience, |names| names == ["ear"])
@@ -80,7 +82,7 @@ async fn killed_client_falls_silent_at_once_and_is_gone_within_half_a_minute() {
     assert!(percentile(&at_the_wire, 0.5) <= 200.0, "{at_the_wire:.0?}");
 }
 
-/// Lets one talker after the other be heard and kills it; says when each was killed.
+/// Lets one talker after the other be heard and kills it; returns the instant of each kill.
 async fn kill_talkers(server: &TestServer, tone: &Path, ear: &Ear) -> Vec<Instant> {
     let mut killed = Vec::new();
     for number in 0..KILLS {
@@ -97,7 +99,7 @@ async fn kill_talkers(server: &TestServer, tone: &Path, ear: &Ear) -> Vec<Instan
         timeout(Duration::from_secs(10), loud)
             .await
             .expect("the talker is heard");
-        // Each is killed at another point of its packets.
+        // Each client is killed at another point between two of its packets.
         sleep(TALK + 7 * number as u32 * Duration::from_millis(1)).await;
         let at = Instant::now();
         talker.kill();
@@ -107,12 +109,12 @@ async fn kill_talkers(server: &TestServer, tone: &Path, ear: &Ear) -> Vec<Instan
     killed
 }
 
-/// How loud it was when.
+/// The level of each frame, with its instant.
 #[derive(Default)]
 struct Ear {
-    /// What arrived, decoded at once.
+    /// Packets decoded as they arrived.
     arrived: Mutex<Vec<(Instant, f32)>>,
-    /// What a loudspeaker would have played, after the client's own jitter buffer.
+    /// Frames as a loudspeaker would have played them, after the client's own jitter buffer.
     played: Mutex<Vec<(Instant, f32)>>,
     decoder: Mutex<Option<opus::Decoder>>,
 }
@@ -149,8 +151,8 @@ fn loudest(pcm: &[f32]) -> f32 {
     pcm.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
 
-/// Milliseconds from a kill to the end of the last frame after it that is not silent: 40 dB under
-/// the tone.
+/// Returns the milliseconds from a kill to the end of the last audible frame after it. A frame is
+/// audible if it is louder than 40 dB below the tone.
 fn silent_after(kill: Instant, frames: &[(Instant, f32)]) -> f64 {
     let until = kill + LISTEN_TO_SILENCE;
     let sounding = |(at, level): &&(Instant, f32)| (kill..until).contains(at) && *level > 0.0025;

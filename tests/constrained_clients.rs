@@ -1,4 +1,4 @@
-//! Constrained clients: few bits, slow processors, small buffers, addresses that change, no Opus.
+//! Constrained clients: low bitrates, slow processors, small buffers, changing addresses, no Opus.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -26,10 +26,11 @@ use mixer::profile::{Profile, ReceiverLimits, Recipe};
 const SECOND: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_millis(20);
 
-/// IP version 4 and UDP.
+/// IPv4 and UDP headers.
 const HEADERS_BYTES: usize = 20 + 8;
 
-/// Some that go through a test together, each doing what it does in turns of about a millisecond.
+/// Runs several clients side by side, each for about a millisecond in turn, until `each` returns
+/// true; returns false if the limit is reached first.
 fn run(
     clients: &mut [Client],
     limit: Duration,
@@ -46,7 +47,8 @@ fn run(
     false
 }
 
-/// Lets the first of them send a packet every 20 ms, for as long as there are any or until the limit.
+/// Lets the first client send a packet every 20 ms, until there are no more packets or the limit is
+/// reached.
 fn talk(clients: &mut [Client], limit: Duration, packets: impl IntoIterator<Item = &'static [u8]>) {
     let (mut packets, mut due) = (packets.into_iter(), Instant::now());
     run(clients, limit, |clients| {
@@ -61,7 +63,7 @@ fn talk(clients: &mut [Client], limit: Duration, packets: impl IntoIterator<Item
     });
 }
 
-/// Posts an offer with this query and takes the answer.
+/// Posts a client's offer with this query and applies the answer.
 fn join(
     host: &Host,
     client: &mut Client,
@@ -77,7 +79,8 @@ fn same(offer: String) -> String {
     offer
 }
 
-/// What the smallest clients ask for: 8 kHz at 6 kbit/s in packets of 60 ms, and no header extensions.
+/// Changes an offer to what the smallest clients ask for: 8 kHz at 6 kbit/s in packets of 60 ms,
+/// without header extensions.
 fn little(offer: String) -> String {
     let lines = offer.lines().filter(|line| !line.starts_with("a=extmap"));
     let lines = lines.map(|line| match line.strip_prefix("a=fmtp:111 ") {
@@ -89,7 +92,7 @@ fn little(offer: String) -> String {
     lines.collect()
 }
 
-/// A voice as Opus, 20 ms a packet.
+/// A voice as Opus packets of 20 ms.
 fn speech(seconds: usize) -> Vec<&'static [u8]> {
     let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
@@ -104,7 +107,7 @@ fn speech(seconds: usize) -> Vec<&'static [u8]> {
         .collect()
 }
 
-/// Bits a second that came to a client between two points of time, with the headers below.
+/// Bits per second that a client received between two instants, IP and UDP headers included.
 fn bps(client: &Client, from: Instant, until: Instant) -> f64 {
     let came = client
         .wire
@@ -114,7 +117,7 @@ fn bps(client: &Client, from: Instant, until: Instant) -> f64 {
     bytes as f64 * 8.0 / (until - from).as_secs_f64()
 }
 
-/// Kinds of datagrams that came to a client between two points of time.
+/// Number of datagrams of each kind that a client received between two instants.
 fn kinds(client: &Client, from: Instant, until: Instant) -> Vec<(Kind, usize)> {
     [Kind::Stun, Kind::Dtls, Kind::Rtp, Kind::Rtcp]
         .map(|kind| {
@@ -125,9 +128,9 @@ fn kinds(client: &Client, from: Instant, until: Instant) -> Vec<(Kind, usize)> {
         .into()
 }
 
-/// IP, UDP, RTP and SRTP included, with reports and consent.
+/// The bitrates include IP, UDP, RTP and SRTP, reports and consent checks.
 #[test]
-fn six_kilobits_are_fourteen_on_the_wire_and_silence_is_next_to_nothing() {
+fn stream_of_6_kbps_takes_at_most_14_kbps_on_the_wire_and_next_to_nothing_in_silence() {
     let host = Host::start();
     let mut clients = [Client::new(1, false), Client::sparse(2)];
     join(&host, &mut clients[0], "channel", same);
@@ -154,7 +157,7 @@ fn six_kilobits_are_fourteen_on_the_wire_and_silence_is_next_to_nothing() {
     let came = kinds(&clients[1], quiet, silent);
     println!("nobody has for 5 s: {silent_bps:.0} bit/s, {came:?}");
 
-    // 16.7 packets a second, less what the voice pauses for.
+    // 16.7 packets per second, less those of the pauses in the voice.
     let packets = clients[1].packets.len();
     assert!((150..=260).contains(&packets), "{packets} packets of 60 ms");
     assert!(
@@ -170,9 +173,10 @@ fn six_kilobits_are_fourteen_on_the_wire_and_silence_is_next_to_nothing() {
     host.stop();
 }
 
-/// A room's tick is 20 ms; who takes no more than 10 ms at once is sent two packets of it.
+/// A room's tick is 20 ms. A receiver that takes at most 10 ms per packet is sent two packets per
+/// tick.
 #[test]
-fn packets_are_never_longer_than_a_receiver_takes() {
+fn server_sends_no_packet_longer_than_the_receivers_maxptime() {
     let host = Host::start();
     let mut clients = [Client::new(1, false), Client::new(2, false)];
     join(&host, &mut clients[0], "channel", same);
@@ -194,7 +198,8 @@ fn packets_are_never_longer_than_a_receiver_takes() {
         (numbers, after.timestamp.wrapping_sub(before.timestamp))
     });
     let in_step = steps.filter(|step| *step == (1, 480)).count();
-    // The room moves to the talker's beat at most, and a machine that stands still skips a tick.
+    // The room may adjust its tick once to the talker's packets, and a stalled machine skips a
+    // tick.
     assert!(
         in_step + 10 > packets.len(),
         "{in_step} of {}",
@@ -203,9 +208,10 @@ fn packets_are_never_longer_than_a_receiver_takes() {
     host.stop();
 }
 
-/// A server is done with DTLS in a millisecond; a microcontroller needs seconds for each of its flights.
+/// The server answers a DTLS flight in a millisecond; a microcontroller needs seconds for each of
+/// its own.
 #[test]
-fn a_slow_handshake_is_waited_for_whoever_begins_it() {
+fn server_waits_for_a_slow_dtls_handshake_in_both_roles() {
     let host = Host::start();
     let mut clients = [Client::new(1, true), Client::new(2, true)];
     for (client, setup) in clients.iter_mut().zip(["active", "passive"]) {
@@ -233,9 +239,9 @@ fn a_slow_handshake_is_waited_for_whoever_begins_it() {
     host.stop();
 }
 
-/// libpeer keeps 4,096 bytes for the whole response to its POST.
+/// libpeer has a buffer of 4,096 bytes for the whole response to its `POST`.
 #[test]
-fn every_answer_fits_into_a_small_client_s_buffer() {
+fn sdp_answer_to_every_offer_fits_into_4096_bytes() {
     let host = Host::start();
     for entry in std::fs::read_dir("tests/offers").unwrap() {
         let path = entry.unwrap().path();
@@ -254,7 +260,7 @@ fn every_answer_fits_into_a_small_client_s_buffer() {
             );
             let is_opus = reply.body.contains("opus/48000");
             let little = reply.body.contains("maxaveragebitrate=16000");
-            // The player on the web asks for so little itself.
+            // The offer of the web player (`whep.sdp`) asks for low rates by itself.
             let is_little = is_opus && (!query.is_empty() || path.ends_with("whep.sdp"));
             assert_eq!(little, is_little, "{}", path.display());
             assert_eq!(reply.body.contains("useinbandfec"), is_opus && !little);
@@ -263,9 +269,9 @@ fn every_answer_fits_into_a_small_client_s_buffer() {
     host.stop();
 }
 
-/// A client whose address changes and that does not even know it.
+/// A client whose address changes and that does not know it.
 #[test]
-fn who_moves_to_another_address_is_found_there_by_his_checks() {
+fn server_follows_a_client_to_the_new_address_of_its_connectivity_checks() {
     let host = Host::start();
     let mut clients = [Client::new(1, false), Client::new(2, true)];
     join(&host, &mut clients[0], "train", same);
@@ -290,28 +296,29 @@ fn who_moves_to_another_address_is_found_there_by_his_checks() {
     let heard = clients[1].packets.len();
     talk(&mut clients, SECOND, tone());
     assert!(clients[1].packets.len() > heard + 40, "and it goes on");
-    // What the core sends goes there too, and what it is sent there is heard: a channel's text, consent.
+    // The server also sends everything else to the new address and accepts what comes from there:
+    // data channel messages and consent checks.
     clients[1].texts.clear();
     clients[1].send_text("{\"command\":\"nonsense\",\"id\":7}");
     assert!(run(&mut clients, 3 * SECOND, |clients| !clients[1]
         .texts
         .is_empty()));
     run(&mut clients, 12 * SECOND, |_| false);
-    // It would be gone by now if nobody had consented: the session is still the one it joined as.
+    // Without consent the session would have ended by now; it is still the one that was joined.
     assert!(clients[1].connected);
     host.leave(&session);
     host.stop();
 }
 
-/// 440.5 Hz at -20 dBFS as mu-law, 20 ms a packet, a second of them.
+/// One second of 440.5 Hz at -20 dBFS as mu-law packets of 20 ms.
 fn telephone_tone() -> Vec<&'static [u8]> {
     let sample = |at| 0.1 * (std::f32::consts::TAU * 440.5 * at as f32 / 8_000.0).sin();
     let bytes: Vec<u8> = (0..8_000).map(|at| Law::Mu.compress(sample(at))).collect();
     bytes.leak().chunks(160).collect()
 }
 
-/// Amplitude of 440.5 Hz, and of all the rest together, in the median window of 100 ms: at the end of each second the
-/// tone begins anew.
+/// Returns the amplitude of 440.5 Hz and that of everything else, in the median window of 100 ms:
+/// the tone restarts at the end of each second, which disturbs a few windows.
 fn tone_and_rest(pcm: &[f32], rate: usize) -> (f64, f64) {
     let windows = pcm.chunks_exact(rate / 10);
     let mut measured: Vec<(f64, f64)> = windows.map(|it| tone_and_rest_in(it, rate)).collect();
@@ -335,9 +342,9 @@ fn tone_and_rest_in(pcm: &[f32], rate: usize) -> (f64, f64) {
     (amplitude, rest.max(0.0).sqrt())
 }
 
-/// Who has no Opus is heard by those who have, and hears them, and others of his kind.
+/// A client without Opus hears clients with Opus and clients without it, and is heard by both.
 #[test]
-fn a_telephone_hears_and_is_heard() {
+fn g711_client_hears_and_is_heard_by_opus_and_g711_clients() {
     let host = Host::start();
     let mut clients = [
         Client::telephone(1),
@@ -384,7 +391,7 @@ fn a_telephone_hears_and_is_heard() {
     println!("by Opus: {tone:.4}, and {rest:.4}");
     assert!((0.09..0.11).contains(&tone) && rest < 0.02, "{tone} {rest}");
 
-    // And the other way.
+    // And in the other direction.
     let before = clients[0].packets.len();
     clients.swap(0, 2);
     talk(&mut clients, 5 * SECOND, call::tone().repeat(2));
@@ -398,8 +405,8 @@ fn a_telephone_hears_and_is_heard() {
     host.stop();
 }
 
-/// One talker and many who listen: once nobody has talked for two seconds, nothing crosses the wire but consent and
-/// reports.
+/// One talker and many listeners: two seconds after the last word, only consent checks and reports
+/// are sent.
 fn a_crowd_falls_silent(listeners: usize) {
     let host = Host::start();
     let room = format!("{{\"max_participants\":{}}}", listeners + 1);
@@ -428,7 +435,7 @@ fn a_crowd_falls_silent(listeners: usize) {
     for client in &clients[1..] {
         let talking = kinds(client, talked - 4 * SECOND, talked);
         assert!(talking[2].1 > 30, "{talking:?}");
-        // What was sent within the two seconds may be read later on a machine that has other things to do.
+        // A busy machine may read late what was sent within the two seconds.
         let came = kinds(client, quiet + SECOND / 2, end);
         assert_eq!((came[1].1, came[2].1), (0, 0), "{came:?}");
         stun += came[0].1;
@@ -443,12 +450,12 @@ fn a_crowd_falls_silent(listeners: usize) {
 }
 
 #[test]
-fn thirty_listeners_cost_nothing_once_nobody_talks() {
+fn thirty_listeners_are_sent_no_media_once_nobody_talks() {
     a_crowd_falls_silent(30);
 }
 
 #[test]
 #[ignore = "takes a minute of both cores: run it by its name"]
-fn five_hundred_listeners_cost_nothing_once_nobody_talks() {
+fn five_hundred_listeners_are_sent_no_media_once_nobody_talks() {
     a_crowd_falls_silent(500);
 }

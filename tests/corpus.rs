@@ -1,7 +1,9 @@
-//! The fuzz targets over their corpus, and over some thousand mutations of it: what stable CI fuzzes.
+//! The fuzz targets run over their corpus and over thousands of mutations of it: fuzzing on stable
+//! Rust, in every test run.
 //!
-//! `fixtures/corpus/<target>/` holds hostile inputs written by hand, inputs a fuzzer found worth keeping, and every
-//! input that ever broke something. The fuzzer itself is `tests/fuzz/run`.
+//! `fixtures/corpus/<target>/` holds hostile inputs written by hand, inputs that the fuzzer kept
+//! because they reach new code, and every input that ever broke the server. `tests/fuzz/run` is the
+//! fuzzer.
 
 #[path = "fuzz/targets.rs"]
 mod targets;
@@ -12,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use mixminus::bench::procfs::Sample;
 
-/// Mutations of each target's corpus, unless their time is up before.
+/// Mutations of each target's corpus, unless `MUTATION_TIME` is over before.
 const MUTATIONS: usize = 20_000;
 
-/// Time for them; `CORPUS_SECONDS` in the environment says otherwise.
+/// Time limit for the mutations; the environment variable `CORPUS_SECONDS` overrides it.
 const MUTATION_TIME: Duration = Duration::from_millis(2_500);
 
-/// No input is longer: bodies over HTTP and datagrams are not either.
+/// The longest input, as HTTP bodies and datagrams are no longer either.
 const MAX_INPUT_BYTES: usize = 64 * 1024;
 
-/// What a target may still hold when it has seen everything: its statics and the allocator's slack.
+/// What a target may still hold after all inputs: its statics and the allocator's slack.
 const MAX_GROWTH_KIB: u64 = 64 * 1024;
 
 macro_rules! replayed {
@@ -62,7 +64,7 @@ replayed! {
     stun: ;
 }
 
-/// Every file of the corpus, then mutations of them.
+/// Runs a target over every file of its corpus, then over mutations of these files.
 fn replay(name: &str, target: fn(&[u8]), also: &[&str]) {
     let corpus = format!("fixtures/corpus/{name}");
     let folders = std::iter::once(corpus.as_str()).chain(also.iter().copied());
@@ -83,7 +85,7 @@ fn replay(name: &str, target: fn(&[u8]), also: &[&str]) {
         slowest = slowest.max(begin.elapsed());
         mutations += 1;
     }
-    // The other targets run beside this one: their share is in the bound.
+    // The other targets run in parallel in the same process: the bound includes their memory.
     let grown_kib = resident_kib().saturating_sub(before_kib);
     println!(
         "{name}: {} files, {mutations} mutations, slowest {slowest:?}, {grown_kib} KiB more",
@@ -131,7 +133,7 @@ fn resident_kib() -> u64 {
     Sample::of(std::process::id()).expect("Linux").rss_bytes() / 1024
 }
 
-/// Changes inputs the way fuzzers do, the same way in every run.
+/// Mutates inputs as fuzzers do, in the same way in every run.
 struct Mutator(u64);
 
 impl Mutator {
@@ -141,7 +143,7 @@ impl Mutator {
         }))
     }
 
-    /// Xorshift (Marsaglia 2003), below `bound`.
+    /// Returns a pseudo-random number below `bound` (xorshift, Marsaglia 2003).
     fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -1,4 +1,5 @@
-//! The floor, with clients that send and hear: one talks at a time, and a client that is lost does not keep it.
+//! Floor control with clients that send and hear: one participant talks at a time, and a lost
+//! client does not keep the floor.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -25,25 +26,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything takes that is done at once.
+/// The longest wait for an event that the server sends at once.
 const SOON: Duration = Duration::from_secs(5);
 
-/// How long somebody who talks is listened to.
+/// How long the level of a talker is measured.
 const LISTEN: Duration = Duration::from_secs(2);
 
-/// How long silence is listened to.
+/// How long silence is measured.
 const LISTEN_TO_SILENCE: Duration = Duration::from_millis(500);
 
-/// How long something that must not be said is waited for.
+/// How long the test waits for an event that must not come.
 const IN_VAIN: Duration = Duration::from_secs(1);
 
-/// A participant who is heard is at least this loud; a tone is played at -12 dBFS.
+/// A participant who is heard has at least this level; a tone is played at -12 dBFS.
 const HEARD_DB: f64 = -20.0;
 
-/// A participant who is not heard is at most this loud: 60 dB under a tone.
+/// A participant who is not heard has at most this level: 60 dB below a tone.
 const UNHEARD_DB: f64 = -72.0;
 
-/// A participant whose microphone is always on: the server decides what is heard of it.
+/// A participant whose microphone is always on: the server decides whether it is heard.
 struct Radio {
     client: Client,
     told: EventLog,
@@ -67,7 +68,7 @@ impl Radio {
             heard,
             hz,
         };
-        // The channel is there when the first command passes.
+        // The data channel is open once the first command passes.
         let opened = async {
             while !radio.say(json!({"command":"floor_position"})).await {
                 sleep(Duration::from_millis(20)).await;
@@ -95,7 +96,7 @@ impl Radio {
     }
 }
 
-/// Somebody who only listens.
+/// A participant that only listens.
 struct Ear {
     client: Client,
     heard: Heard,
@@ -112,8 +113,8 @@ impl Ear {
         Ear { client, heard }
     }
 
-    /// Waits until all of these are heard, or until none of them is any more: what was sent before is heard a little
-    /// later.
+    /// Waits until all of these participants are heard, or until none of them is: what was sent
+    /// before arrives a little later.
     async fn until(&self, radios: &[&Radio], are_heard: bool) {
         let changed = async {
             loop {
@@ -132,12 +133,12 @@ impl Ear {
         changed.unwrap_or_else(|_| panic!("they do not become heard: {are_heard}"));
     }
 
-    /// How loud each of these is from now on, for as long.
+    /// Measures the level of each of these participants over a time that starts now.
     async fn listen(&self, radios: &[&Radio], time: Duration) -> Vec<f64> {
         let from = self.heard.pcm().len();
         sleep(time).await;
         let pcm = self.heard.pcm();
-        // What is not even sent is silence.
+        // Time for which no packet was sent counts as silence.
         let mut new = pcm[from..].to_vec();
         new.resize(new.len().max(RATE / 5), 0.0);
         radios.iter().map(|it| said_db(&new, it.hz)).collect()
@@ -145,7 +146,7 @@ impl Ear {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floor_goes_to_one_of_two_who_press_at_once_and_the_other_is_told_who_talks() {
+async fn floor_is_granted_to_one_of_two_simultaneous_requests_and_the_denial_names_the_holder() {
     let server = TestServer::start();
     server.configure("channel", &json!({"mode":"ptt"})).await;
     let ear = Ear::join(&server).await;
@@ -153,7 +154,7 @@ async fn floor_goes_to_one_of_two_who_press_at_once_and_the_other_is_told_who_ta
     let bo = Radio::join(&server, "Bo", TONES_HZ[1]).await;
     let both = [&ann, &bo];
 
-    // They have been sending all the while.
+    // Both radios have been sending all the time.
     let levels = ear.listen(&both, LISTEN_TO_SILENCE).await;
     println!("nobody has the floor: {levels:.0?} dBFS");
     assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
@@ -164,7 +165,7 @@ async fn floor_goes_to_one_of_two_who_press_at_once_and_the_other_is_told_who_ta
     println!("one has it: {levels:.0?} dBFS");
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
 
-    // The other waits, and is told when it is their turn.
+    // The loser waits in the queue, and is told when the floor is theirs.
     loser.press().await;
     let queued = loser.told.wait("floor_queued", 2, SOON).await;
     assert_eq!(queued["position"], 1);
@@ -177,7 +178,8 @@ async fn floor_goes_to_one_of_two_who_press_at_once_and_the_other_is_told_who_ta
     println!("the other has it: {levels:.0?} dBFS");
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
 
-    // The mode changes while the holder talks: everybody is heard, then nobody.
+    // The mode changes while the holder talks: in the mode `open` everybody is heard, after the
+    // change back nobody.
     server.configure("channel", &json!({"mode":"open"})).await;
     ear.until(&both, true).await;
     let levels = ear.listen(&both, LISTEN).await;
@@ -194,7 +196,8 @@ async fn floor_goes_to_one_of_two_who_press_at_once_and_the_other_is_told_who_ta
     server.stop().await;
 }
 
-/// Lets two ask for the floor at the same time; gives the one who has it, and the one who was told so.
+/// Lets two participants request the floor at the same time; returns the one who was granted it and
+/// the one who was denied it.
 async fn press_at_once<'a>(one: &'a Radio, other: &'a Radio) -> (&'a Radio, &'a Radio) {
     let both = [one, other];
     let press = json!({"command":"floor_request","queue":false});
@@ -230,7 +233,7 @@ async fn press_at_once<'a>(one: &'a Radio, other: &'a Radio) -> (&'a Radio, &'a 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn holder_who_talks_too_long_is_told_and_then_not_heard() {
+async fn floor_holder_beyond_the_talk_limit_is_revoked_and_then_not_heard() {
     let server = TestServer::start();
     let settings = json!({"mode":"ptt","talk_limit_s":1,"grace_ms":500,"floor_tones":true});
     server.configure("channel", &settings).await;
@@ -251,17 +254,17 @@ async fn holder_who_talks_too_long_is_told_and_then_not_heard() {
         ),
         (&json!(2), &json!(500), &json!(ann.id()))
     );
-    // The first note that says so is for her alone.
+    // The first note of the grant tone is sent to the holder only.
     let notes = [&ann.heard, &ear.heard].map(|it| loudest_db(&it.pcm(), GRANT_HZ));
     println!("the tone of a grant, to her and to the others: {notes:.0?} dBFS");
-    // The beginning of her own voice, which all the others hear, has something of every note.
+    // The start of the holder's voice, which all the others hear, contains some of every frequency.
     assert!(notes[0] > -40.0 && notes[1] < notes[0] - 12.0, "{notes:?}");
     ann.told.wait("floor_idle", 1, SOON).await;
     println!("idle after {:?}", at.elapsed());
     ear.until(&[&ann], false).await;
     let levels = ear.listen(&[&ann], LISTEN_TO_SILENCE).await;
     assert!(levels[0] < UNHEARD_DB, "{levels:?}");
-    // It goes on sending, and is told once that nobody hears it.
+    // The holder goes on sending, and is told once that it is not heard.
     let unpermitted = ann.told.wait("floor_revoked", 2, SOON).await;
     assert_eq!(
         (&unpermitted["cause"], unpermitted.get("burst")),
@@ -275,7 +278,7 @@ async fn holder_who_talks_too_long_is_told_and_then_not_heard() {
     server.stop().await;
 }
 
-/// T1 as it is without a setting, and what a busy machine may add.
+/// The default of T1 (end of media), and what a busy machine may add.
 const END_OF_MEDIA: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(300);
 
@@ -345,7 +348,7 @@ async fn implicit_floor_is_taken_by_a_client_without_messages() {
     let levels = ear.listen(&[&ann, &bo], LISTEN).await;
     println!("talking is asking: {levels:.0?} dBFS");
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
-    // Ann leaves while she talks, and Bo is heard.
+    // Ann leaves while talking, and then Bo is heard.
     ann.client.leave().await.unwrap();
     let taken = bo.told.wait("floor_taken", 2, SOON).await;
     assert_eq!(taken["participant"], json!(bo.id()));
@@ -355,10 +358,10 @@ async fn implicit_floor_is_taken_by_a_client_without_messages() {
     server.stop().await;
 }
 
-/// The first note of the tone that says that the floor is one's own.
+/// The first note of the tone that tells a participant that it was granted the floor.
 const GRANT_HZ: f64 = 880.0;
 
-/// How loud a note of 60 ms is wherever it is loudest.
+/// Returns the level of a note of 60 ms where it is loudest.
 fn loudest_db(pcm: &[f32], hz: f64) -> f64 {
     let windows = (0..pcm.len().saturating_sub(RATE * 6 / 100)).step_by(RATE / 100);
     windows
@@ -372,7 +375,7 @@ fn last(pcm: &[f32], count: usize) -> Vec<f32> {
     last
 }
 
-/// A way in through which a client's session is seen: it is nobody's to know but the client's.
+/// A TCP proxy that learns a client's session, which only that client is told.
 struct Door {
     address: SocketAddr,
     session: Arc<Mutex<Option<String>>>,
@@ -420,7 +423,8 @@ impl Door {
     }
 }
 
-/// Passes bytes on until the server answers; the first of the answer, its head whole.
+/// Passes bytes on until the server answers; returns the start of the answer, with the complete
+/// head.
 async fn pass_request(client: &mut TcpStream, server: &mut TcpStream) -> Vec<u8> {
     let (mut up, mut down) = ([0; 4_096], [0; 4_096]);
     let mut answer = Vec::new();

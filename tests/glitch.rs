@@ -1,4 +1,4 @@
-//! A tone for a minute through the server: nothing is cut out, repeated, swapped or faded.
+//! A tone of a minute through the server: nothing of it is cut out, repeated, swapped or faded.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -22,23 +22,24 @@ use mixminus::join::media::MediaOptions;
 use mixminus::join::tap::Tap;
 use serde_json::Value;
 
-/// 1,000 Hz would hide a frame that is repeated: 20 ms are whole periods of it.
+/// At 1,000 Hz a repeated frame would go unnoticed, because 20 ms hold whole periods of it.
 const HZ: f64 = 925.0;
 
-/// `tests/tools/README.md` tells why the first 3 s are not judged; half a second is left out at the end, and one is spare.
+/// The first 3 s and the last half second are not judged (`tests/tools/README.md` gives the
+/// reason); one second is a margin.
 const NOT_JUDGED: Duration = Duration::from_millis(4_500);
 
-/// How much is to be judged, in several attempts on a machine that stalls.
+/// How much sound is judged in all, in several attempts if the machine stalls.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The shortest attempt: a stall at its begin leaves something to judge.
+/// The length of the shortest attempt: even after a stall at its start some sound is left to judge.
 const SHORTEST: Duration = Duration::from_secs(15);
 
-/// What a stall does to a playout is over by then: its delay has grown and is back.
+/// How long a stall affects a playout: until its delay has grown and is back to normal.
 const AFTERMATH: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tone_of_a_minute_comes_through_without_a_glitch() {
+async fn server_passes_a_minute_of_tone_without_a_glitch() {
     let server = TestServer::start();
     let (mut all, mut talked) = (Found::default(), Duration::ZERO);
     while all.judged < MINUTE && talked < ATTEMPTS as u32 * MINUTE {
@@ -47,12 +48,12 @@ async fn tone_of_a_minute_comes_through_without_a_glitch() {
         talked += talk;
         all.judged += found.judged;
         all.seams += found.seams;
-        all.guesses += found.guesses;
+        all.concealments += found.concealments;
         let minutes = talked.as_secs_f64() / MINUTE.as_secs_f64();
         let minutes = minutes.ceil() as usize;
-        assert!(all.seams <= minutes * MOST_SEAMS, "{all:?} in {talked:?}");
+        assert!(all.seams <= minutes * MAX_SEAMS, "{all:?} in {talked:?}");
         assert!(
-            all.guesses <= minutes * MOST_GUESSES,
+            all.concealments <= minutes * MAX_CONCEALMENTS,
             "{all:?} in {talked:?}"
         );
     }
@@ -65,15 +66,16 @@ async fn tone_of_a_minute_comes_through_without_a_glitch() {
     );
 }
 
-/// What was found in a tone: how much was judged, and what is no glitch but was heard.
+/// What was found in a tone: how much of it was judged, and the number of excused deviations of
+/// each kind.
 #[derive(Debug, Default)]
 struct Found {
     judged: Duration,
     seams: usize,
-    guesses: usize,
+    concealments: usize,
 }
 
-/// Listens to a tone for so long; no glitch may be found that has no excuse.
+/// Listens to a tone for `talk`; panics if a glitch has no excuse.
 async fn listen(server: &TestServer, talk: Duration) -> Found {
     let (heard, ear) = (Heard::default(), Arc::<Ear>::default());
     let watch = SchedulerWatch::start();
@@ -88,14 +90,14 @@ async fn listen(server: &TestServer, talk: Duration) -> Found {
         ..MediaOptions::default()
     };
     let talker = server.join("tone", "mouth", media).await;
-    let guesses = watch_for_guesses(&listener, talk).await;
+    let concealments = watch_for_concealments(&listener, talk).await;
     println!(
         "{}\n{:?}\n{:?}",
         watch.stalls(),
         talker.stats().await,
         listener.stats().await
     );
-    // The listener first, so that the tone lasts to the end of the recording.
+    // The listener leaves first, so that the tone lasts to the end of the recording.
     listener.leave().await.unwrap();
     talker.leave().await.unwrap();
 
@@ -105,38 +107,38 @@ async fn listen(server: &TestServer, talk: Duration) -> Found {
     let recording = Recording {
         began: *ear.0.get().unwrap(),
         watch,
-        guesses,
+        concealments,
     };
     recording.judge(&found)
 }
 
-/// A recording, and what its glitches may be excused with.
+/// A recording, and what may excuse its glitches.
 struct Recording {
     began: Instant,
     watch: SchedulerWatch,
-    /// When the listener told that it has guessed.
-    guesses: Vec<Instant>,
+    /// The instants at which the listener reported a concealment.
+    concealments: Vec<Instant>,
 }
 
-/// Why something is no glitch.
+/// Why a deviation is not counted as a glitch.
 #[derive(Debug)]
 enum Excuse {
     Seam,
     Stall,
-    Guess(Instant),
+    Concealment(Instant),
 }
 
 impl Recording {
     fn judge(&self, found: &Value) -> Found {
-        let (mut seams, mut guesses) = (0, BTreeSet::new());
+        let (mut seams, mut concealments) = (0, BTreeSet::new());
         for glitch in found["events"].as_array().unwrap() {
             let excuse = self.excuse(glitch);
             println!("{glitch} {excuse:?}");
             match excuse {
                 Some(Excuse::Seam) => seams += 1,
                 Some(Excuse::Stall) => {}
-                Some(Excuse::Guess(told)) => {
-                    guesses.insert(told);
+                Some(Excuse::Concealment(told)) => {
+                    concealments.insert(told);
                 }
                 None => panic!("a glitch while the machine was calm: {glitch:#}"),
             }
@@ -151,7 +153,7 @@ impl Recording {
         Found {
             judged: steps.count() as u32 * step,
             seams,
-            guesses: guesses.len(),
+            concealments: concealments.len(),
         }
     }
 
@@ -163,24 +165,25 @@ impl Recording {
         } else if self.was_disturbed(from) {
             Some(Excuse::Stall)
         } else {
-            self.guess(from, to).map(Excuse::Guess)
+            self.concealment(from, to).map(Excuse::Concealment)
         }
     }
 
-    /// Whether a stall of the machine may be heard at this place.
+    /// Whether a stall of the machine may be audible at this place of the recording.
     fn was_disturbed(&self, at: Duration) -> bool {
         let heard = self.began + at;
         let until = heard + Duration::from_millis(300);
         self.watch.was_disturbed(heard - AFTERMATH, until)
     }
 
-    /// The guess that is heard at this place, if it is one.
-    fn guess(&self, from: Duration, to: Duration) -> Option<Instant> {
+    /// The concealment that is heard at this place of the recording, if any.
+    fn concealment(&self, from: Duration, to: Duration) -> Option<Instant> {
         let heard = self.began + from;
-        // It is told when the packet has come, and asked for every 100 ms.
+        // The listener counts a concealment when the late packet arrives, and its counter is read
+        // every 100 ms.
         let near = heard - Duration::from_millis(50)..heard + Duration::from_millis(200);
-        let is_near = |told: &Instant| to - from < LONGEST_GUESS && near.contains(told);
-        self.guesses.iter().copied().find(is_near)
+        let is_near = |told: &Instant| to - from < LONGEST_CONCEALMENT && near.contains(told);
+        self.concealments.iter().copied().find(is_near)
     }
 }
 
@@ -188,26 +191,26 @@ fn seconds(value: &Value) -> Duration {
     Duration::from_secs_f64(value.as_f64().unwrap())
 }
 
-/// Lets the talker talk, and gives the instants at which the listener tells that it has guessed: a packet came after it
-/// was to be played.
-async fn watch_for_guesses(listener: &Client, talk: Duration) -> Vec<Instant> {
+/// Lets the talker talk; returns the instants at which the listener reported a concealment, which
+/// means that a packet arrived after its playout time.
+async fn watch_for_concealments(listener: &Client, talk: Duration) -> Vec<Instant> {
     let ends = Instant::now() + talk;
-    let (mut concealed, mut guesses) = (0, Vec::new());
+    let (mut concealed, mut concealments) = (0, Vec::new());
     while Instant::now() < ends {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let now = listener.stats().await.concealed_samples;
         if now > core::mem::replace(&mut concealed, now) {
-            guesses.push(Instant::now());
+            concealments.push(Instant::now());
         }
     }
-    guesses
+    concealments
 }
 
-/// Two things turn the tone's phase a little, for a few milliseconds and with noise 20 dB below it at
-/// most. libopus changes its mode now and then on a tone: on the second leg up to 0.3 rad
-/// (`tests/tools/README.md`). A playout that changes its wait puts whole periods in or takes them out,
-/// to the nearest sample: 0.08 rad. The least that anything else does, five samples removed, is
-/// 0.6 rad.
+/// Whether a deviation is one of two known seams, which turn the phase of the tone slightly, for a
+/// few milliseconds and with noise at least 20 dB below it. libopus at times changes its mode on a
+/// tone: on the second leg that is up to 0.3 rad (`tests/tools/README.md`). A playout that changes
+/// its delay inserts or removes whole periods, to the nearest sample: 0.08 rad. The smallest real
+/// glitch, five removed samples, is 0.6 rad.
 fn is_a_seam(glitch: &Value) -> bool {
     let within = |key: &str, least: f64, most: f64| {
         let value = glitch[key].as_f64().unwrap();
@@ -220,25 +223,27 @@ fn is_a_seam(glitch: &Value) -> bool {
         && lasts < 0.016
 }
 
-/// In a minute, one packet in a thousand. A stall shorter than [`SchedulerWatch`] tells makes a packet come too late for the listener, where it
-/// holds up a tick that has waited already. What a guess does to the tone depends on how long it lasts and on where
-/// in its period the tone comes back: up to 1.5 rad.
-const MOST_GUESSES: usize = 3;
+/// Concealments allowed in a minute: one packet in a thousand. A stall too short for
+/// [`SchedulerWatch`] makes a packet late for the listener if it delays a tick that already waited.
+/// How much a concealment disturbs the tone depends on its length and on the phase at which the
+/// tone returns: up to 1.5 rad.
+const MAX_CONCEALMENTS: usize = 3;
 
-/// The longest one, of a packet and both its edges.
-const LONGEST_GUESS: Duration = Duration::from_millis(40);
+/// The longest concealment: one packet and both its edges.
+const LONGEST_CONCEALMENT: Duration = Duration::from_millis(40);
 
-/// A wait that becomes a tick longer, and shorter again, is fourteen splices: twice that in a minute
-/// is what a machine that stamps packets late now and then brings about.
-const MOST_SEAMS: usize = 28;
+/// Seams allowed in a minute: twice fourteen. A playout delay that grows by a tick and shrinks
+/// again is fourteen splices, and a machine that now and then stamps packets late causes two such
+/// changes a minute.
+const MAX_SEAMS: usize = 28;
 
-/// Knows when the recording began.
+/// Records when the recording began.
 #[derive(Default)]
 struct Ear(OnceLock<Instant>);
 
 impl Tap for Ear {
     fn played(&self, due: Instant, _: &[f32]) {
-        // Refused but for the first time.
+        // `set` fails on every call but the first.
         let _ = self.0.set(due);
     }
 }

@@ -1,5 +1,5 @@
-//! GStreamer's webrtcbin, as Debian ships it, in a push-to-talk room: joins by one POST, takes the floor over HTTP, is
-//! heard as long as it has it, in Opus or in G.711, and leaves by DELETE.
+//! Debian's webrtcbin of GStreamer in a push-to-talk room: it joins by one `POST`, takes the floor
+//! over HTTP, is heard while it holds the floor, in Opus or in G.711, and leaves by `DELETE`.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -15,11 +15,11 @@ use common::channel::Channel;
 use common::tools;
 use serde_json::Value;
 
-/// Off every grid, and not what a client of ours says.
+/// On no frequency grid, and not a tone of the headless clients.
 const HZ: f64 = 925.3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_the_floor_over_http_is_heard_in_either_codec() {
+async fn gstreamer_client_with_the_floor_is_heard_in_opus_and_g711() {
     let radio = Channel::start("gstreamer").await;
     for (codec, name) in [("opus", "Gst"), ("pcmu", "Phone")] {
         let began = radio.heard_samples();
@@ -41,9 +41,9 @@ async fn who_has_the_floor_over_http_is_heard_in_either_codec() {
     radio.stop().await;
 }
 
-/// The floor is not asked for, and all that is sent is for nothing.
+/// The client never requests the floor, so nothing that it sends is heard.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_no_floor_is_not_heard() {
+async fn gstreamer_client_without_the_floor_is_not_heard() {
     let radio = Channel::start("gstreamer-unasked").await;
     let report = client(&radio, "Gst", ["--seconds", "2"]).await;
     assert_eq!(report["ok"], true, "{report:#}");

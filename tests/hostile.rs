@@ -1,7 +1,9 @@
-//! A call of two goes on whatever strangers, spoofers and a hostile participant throw at the server.
+//! A call of two participants continues whatever strangers, spoofers and a hostile participant send
+//! to the server.
 //!
-//! Ann and Bob talk to each other all the time; what each receives is written down packet by packet, and judged over the
-//! time of each attack. What HTTP is thrown at is in `http.rs`; here is only what could disturb a call.
+//! Ann and Bob talk to each other all the time. What each receives is recorded packet by packet,
+//! and judged over the time of each attack. `http.rs` has the attacks on HTTP; this file has only
+//! attacks that could disturb a call.
 
 #[path = "hostile/attacks.rs"]
 mod attacks;
@@ -28,9 +30,9 @@ use scheduler_watch::{ATTEMPTS, SchedulerWatch};
 /// How long each attack lasts.
 const ATTACK: Duration = Duration::from_millis(1_500);
 
-/// Rows 1 to 6 of what a media port has to stand: from an address that nobody knows.
+/// Attacks on the media port from an unknown address.
 #[test]
-fn call_goes_on_while_strangers_attack_and_they_get_no_answer() {
+fn call_continues_under_attack_from_unknown_addresses_which_get_no_answer() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let stranger = socket();
@@ -50,9 +52,9 @@ fn call_goes_on_while_strangers_attack_and_they_get_no_answer() {
     host.stop();
 }
 
-/// The same while somebody joins: it takes no longer than a retransmission more.
+/// The same attacks while a participant joins: the join takes at most one retransmission longer.
 #[test]
-fn join_takes_no_longer_while_strangers_attack() {
+fn join_takes_hardly_longer_under_attack_from_unknown_addresses() {
     let host = Host::start();
     let calm = (0..5).map(|_| connect(&host, None)).min().expect("five");
     for attack in attacks::of_strangers()
@@ -71,9 +73,9 @@ fn join_takes_no_longer_while_strangers_attack() {
     host.stop();
 }
 
-/// Worse: from Ann's own address, as an attacker on the path could.
+/// The same attacks from Ann's own address, as an attacker on the path could send them.
 #[test]
-fn call_goes_on_while_its_address_is_spoofed() {
+fn call_continues_under_attack_from_a_participants_spoofed_address() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let spoofed = pair.socket_of_ann();
@@ -86,7 +88,7 @@ fn call_goes_on_while_its_address_is_spoofed() {
     host.stop();
 }
 
-/// Row 7: a participant cannot point the mix at an address that never asked for it.
+/// A participant cannot direct the mix to an address that never asked for it.
 #[test]
 fn server_sends_strangers_nothing_but_stun() {
     let host = Host::start();
@@ -121,16 +123,17 @@ fn server_sends_strangers_nothing_but_stun() {
         checks += 1;
     }
     println!("stun_to_the_victim,{checks},for 50");
-    // Each check is answered, and checked back: that is what ICE is, and all there is.
+    // The server answers each connectivity check and checks the address in turn, as ICE requires;
+    // it sends nothing else there.
     assert!((50..=4 * 50).contains(&checks), "{checks}");
     host.leave(&session);
     pair.hang_up();
     host.stop();
 }
 
-/// Row 9: what a participant can do with valid SRTP.
+/// Attacks that a participant can make with valid SRTP.
 #[test]
-fn call_goes_on_beside_a_hostile_participant() {
+fn call_continues_beside_a_hostile_participant() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let mut mallory = Client::new(666, false);
@@ -169,9 +172,9 @@ fn call_goes_on_beside_a_hostile_participant() {
     host.stop();
 }
 
-/// Row 11 and 15: sessions that nobody comes to, and connections that say nothing.
+/// Sessions that never connect, and HTTP connections that send nothing.
 #[test]
-fn call_goes_on_beside_empty_sessions_and_idle_connections() {
+fn call_continues_beside_unconnected_sessions_and_idle_connections() {
     const IDLE: usize = 400;
     let host = Host::start();
     let pair = Pair::call(&host);
@@ -212,7 +215,8 @@ fn call_goes_on_beside_empty_sessions_and_idle_connections() {
     host.stop();
 }
 
-/// Measures a time until it is within a limit. Fails if it never is, or three times not while the machine is calm.
+/// Measures a time again until it is within `limit`, and returns it. Panics if it never is, or if
+/// it exceeds the limit three times while the machine is calm.
 fn soon(what: &str, limit: Duration, mut measure: impl FnMut() -> Duration) -> Duration {
     let watch = SchedulerWatch::start();
     let mut calm = 0;
@@ -228,7 +232,7 @@ fn soon(what: &str, limit: Duration, mut measure: impl FnMut() -> Duration) -> D
     panic!("{what}: this machine stalls too often to judge")
 }
 
-/// Sends an attack's datagrams in turn, at its rate, as long as an attack lasts.
+/// Sends an attack's datagrams in turn, at the attack's rate, for `ATTACK`.
 fn fire(from: &UdpSocket, media: SocketAddr, attack: &Attack) {
     let begin = Instant::now();
     let mut datagrams = attack.datagrams.iter().cycle();
@@ -237,7 +241,7 @@ fn fire(from: &UdpSocket, media: SocketAddr, attack: &Attack) {
         let due = (begin.elapsed().as_secs_f64() * f64::from(attack.per_second)) as u32;
         while sent < due {
             let datagram = datagrams.next().expect("it cycles");
-            // A full buffer of our own is no concern of the server's.
+            // A full send buffer of the attacker says nothing about the server.
             let _ = from.send_to(datagram, media);
             sent += 1;
         }
@@ -245,7 +249,7 @@ fn fire(from: &UdpSocket, media: SocketAddr, attack: &Attack) {
     }
 }
 
-/// How long somebody takes from the POST to a connection, with an attack fired all the while.
+/// Returns the time from the `POST` to the connection, while an attack is sent.
 fn connect(host: &Host, attack: Option<&Attack>) -> Duration {
     let (media, stranger) = (host.media(), socket());
     let mut client = Client::new(5, true);
@@ -254,7 +258,7 @@ fn connect(host: &Host, attack: Option<&Attack>) -> Duration {
     let mut datagrams = attack.iter().flat_map(|attack| &attack.datagrams).cycle();
     assert!(client.run(Duration::from_secs(10), |client| {
         if let Some(datagram) = datagrams.next() {
-            // From far away and, worse, from the very address of the one who joins.
+            // From another address and, worse, from the joining client's own.
             let _ = stranger.send_to(datagram, media);
             let _ = client.socket.send_to(datagram, media);
         }

@@ -1,4 +1,4 @@
-//! The headless client against a peer that sends back what it gets, and against another client.
+//! The headless client against a peer that echoes its audio, and against another headless client.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -42,7 +42,7 @@ fn sine(seconds: usize) -> Option<Box<dyn Source>> {
     Some(Box::new(Sine { at: 0, end }))
 }
 
-/// Keeps what is recorded.
+/// Keeps the recorded samples.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<f32>>>);
 
@@ -56,7 +56,7 @@ impl Sink for Memory {
     }
 }
 
-/// Keeps what passes.
+/// Keeps the instants and timestamps of the frames taken and of the packets sent.
 #[derive(Default)]
 struct Passed {
     taken: Mutex<Vec<(Instant, u32)>>,
@@ -77,8 +77,8 @@ impl Tap for Passed {
     }
 }
 
-/// The usual amplitude of 440 Hz: the median over tenths of a second, so that a machine which is busy
-/// with other tests may cost a concealment here and there.
+/// Returns the typical amplitude of 440 Hz: the median over tenths of a second, so that a few
+/// concealments on a busy machine do not count.
 fn amplitude(pcm: &[f32]) -> f32 {
     let of = |part: &[f32]| {
         let (mut re, mut im) = (0.0f32, 0.0f32);
@@ -111,10 +111,10 @@ fn options(echo: &Echo) -> ClientOptions {
 /// How long a tone is played.
 const PLAY: Duration = Duration::from_secs(3);
 
-/// How long it is played after a connection was lost.
+/// How long the tone is played after a reconnection.
 const PLAY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long something that must not be recorded is waited for.
+/// How long the test waits for a recording that must not be made.
 const IN_VAIN: Duration = Duration::from_millis(200);
 
 /// Waits until packets come back to a client.
@@ -129,7 +129,7 @@ async fn until_it_receives(client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_hears_what_it_plays_and_ends_its_session() {
+async fn client_hears_the_echo_of_what_it_plays_and_ends_its_session() {
     let echo = Echo::start().await;
     let (heard, tap) = (Memory::default(), Arc::new(Passed::default()));
     let media = MediaOptions {
@@ -171,7 +171,7 @@ async fn client_hears_what_it_plays_and_ends_its_session() {
     }
     let taken = tap.taken.lock().unwrap();
     assert_eq!(taken[0].1, sent[0].1.timestamp);
-    // 20 ms apart by RTP time, and on the whole by the clock.
+    // Frames are 20 ms apart by RTP timestamps, and by the clock on average.
     let (first, last) = (taken.first().unwrap(), taken.last().unwrap());
     let media_s = f64::from(last.1.wrapping_sub(first.1)) / 48_000.0;
     let clock_s = (last.0 - first.0).as_secs_f64();
@@ -204,12 +204,12 @@ async fn listener_offers_to_receive_and_sends_nothing() {
     client.leave().await.unwrap();
     assert!(echo.offers()[0].contains("a=recvonly"));
     assert_eq!((stats.sent_packets, stats.received_packets), (0, 0));
-    // Nothing came, and half a second of it was recorded.
+    // Nothing arrived, and half a second of silence was recorded.
     assert_eq!(heard.0.lock().unwrap().len(), 24_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_joins_a_restarted_server_again() {
+async fn client_rejoins_a_restarted_server() {
     let echo = Echo::start().await;
     let heard = Memory::default();
     let media = MediaOptions {
@@ -264,7 +264,7 @@ async fn kicked_client_does_not_reconnect() {
 }
 
 #[tokio::test]
-async fn client_tells_refusals_in_the_words_of_the_server() {
+async fn client_reports_a_refusal_with_the_servers_own_text() {
     let echo = Echo::start().await;
     let mut options = options(&echo);
     options.room = room(&echo.url.replace("/lobby/", "/full/"), None);
@@ -284,7 +284,7 @@ async fn client_tells_refusals_in_the_words_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_hear_each_other_without_a_server() {
+async fn peer_to_peer_clients_hear_each_other_without_a_server() {
     let (heard, tap) = (Memory::default(), Arc::new(Passed::default()));
     let caller = MediaOptions {
         source: sine(600),
@@ -327,7 +327,7 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("mixminus-join-{}-{name}", std::process::id()))
 }
 
-/// A tone in 24-bit stereo at 44.1 kHz.
+/// Writes a tone as 24-bit stereo at 44.1 kHz.
 fn write_wav(path: &Path, frames: usize) {
     let spec = hound::WavSpec {
         channels: 2,
@@ -345,7 +345,7 @@ fn write_wav(path: &Path, frames: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_command_plays_a_file_and_records_exactly_so_long() {
+async fn join_command_plays_a_file_and_records_exactly_the_given_seconds() {
     let echo = Echo::start().await;
     let (played, recorded) = (scratch("in.wav"), scratch("out.ogg"));
     write_wav(&played, 88_200);
@@ -371,7 +371,7 @@ async fn the_command_plays_a_file_and_records_exactly_so_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_played_file_is_the_end() {
+async fn join_command_ends_at_the_end_of_the_played_file() {
     let echo = Echo::start().await;
     let played = scratch("short.wav");
     write_wav(&played, 22_050);

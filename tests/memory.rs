@@ -1,6 +1,7 @@
-//! A server from which a crowd has come and gone is as small as it was before.
+//! After a crowd has joined and left, the server uses as little memory as before.
 //!
-//! `cargo test --release --test memory -- --ignored --nocapture` lets 15,000 come and go, twice.
+//! `cargo test --release --test memory -- --ignored --nocapture` lets 15,000 participants join and
+//! leave, twice.
 #![cfg(target_os = "linux")]
 
 #[path = "common/radio.rs"]
@@ -14,35 +15,36 @@ use mixminus::bench::procfs::Sample;
 use radio::Served;
 use reqwest::Client;
 
-/// The offer of a browser.
+/// The SDP offer of Chromium.
 const OFFER: &str = include_str!("offers/chrome.sdp");
 
-/// So many connections post offers at the same time, each for a room of its own.
+/// Connections that post offers at the same time, each to a room of its own.
 const TOGETHER: usize = 8;
 
-/// So many participants of each connection are in at the same time.
+/// Participants that each connection keeps in its room at one time, in the measured rounds and in
+/// the warm-up.
 const CROWD: usize = 15;
 const FEW: usize = 2;
 
-/// So many come and go a few at a time, until everything that is made once and kept has been made.
+/// Joins of the warm-up: after it everything that the server makes once and keeps has been made.
 const WARM_UP: usize = 300;
 
-/// The allocator gives memory back within ten seconds. The rest is for machines that stand still meanwhile.
+/// The allocator returns memory within ten seconds. The rest is a margin for stalled machines.
 const GIVEN_BACK: Duration = Duration::from_secs(120);
 
 #[test]
-fn crowd_that_has_left_takes_its_memory_along() {
+fn server_returns_its_memory_after_a_crowd_has_left() {
     come_and_go(1_500);
 }
 
 #[test]
 #[ignore = "takes some minutes: 30,000 joins"]
-fn crowd_of_15_000_that_has_left_takes_its_memory_along() {
+fn server_returns_its_memory_after_a_crowd_of_15_000_has_left() {
     come_and_go(15_000);
 }
 
 fn come_and_go(joins: usize) {
-    // Another test of this binary may have done so.
+    // Installing the provider fails if another test of this binary has already done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let server = Served::with(&["--join-burst=1000000", "--join-rate=10000", "--log=error"]);
     let runtime = tokio::runtime::Runtime::new().expect("threads");
@@ -63,7 +65,8 @@ fn come_and_go(joins: usize) {
     }
 }
 
-/// Lets `joins` participants join and leave, none of whom ever connects, `together` in each room at a time.
+/// Lets `joins` participants join and leave, `together` in each room at a time. None of them ever
+/// connects.
 async fn churn(server: &Served, joins: usize, together: usize) {
     let left = Arc::new(AtomicUsize::new(joins));
     let rooms = (0..TOGETHER).map(|room| {
@@ -97,7 +100,7 @@ fn take_one(left: &AtomicUsize) -> bool {
     taken.is_ok()
 }
 
-/// The path of the session. A server that has too much to do at the moment is asked again.
+/// Joins and returns the path of the session. Asks again while the server is too busy.
 async fn join(client: &Client, posts: &str) -> String {
     let offer = OFFER.replace("\r\n", "\n").replace('\n', "\r\n");
     loop {
@@ -118,7 +121,7 @@ async fn leave(client: &Client, origin: &str, session: &str) {
     assert!(answer.expect("it answers").status().is_success());
 }
 
-/// How much of the server is in memory, as soon as that is no more than `most_kib` or after it had its time.
+/// Returns the server's resident memory, as soon as it is at most `most_kib` or after `GIVEN_BACK`.
 fn within_kib(server: &Served, most_kib: u64) -> u64 {
     let end = Instant::now() + GIVEN_BACK;
     while resident_kib(server) > most_kib && Instant::now() < end {
@@ -131,5 +134,5 @@ fn resident_kib(server: &Served) -> u64 {
     Sample::of(server.pid()).expect("it runs").rss_bytes() / 1024
 }
 
-/// The server may have grown by so much.
+/// The bound on the growth of the server's memory.
 const MOST_GROWTH_KIB: u64 = 16 * 1024;

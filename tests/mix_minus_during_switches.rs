@@ -1,5 +1,6 @@
-//! Nobody hears a remainder of their own voice while roles change: four clients send a tone each, and once a
-//! second one of them is muted or heard again, so that streams are split, shared and merged.
+//! No participant hears a residue of its own voice while roles change: four clients send a tone
+//! each, and once a second one of them is muted or unmuted, so that streams are split, shared and
+//! merged.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -33,49 +34,52 @@ use mixminus::join::whip_client::WhipEndpoint;
 
 const PEOPLE: usize = 4;
 
-/// What they say. The fourth tone, as the others, is no multiple of 50 Hz or of another one.
+/// The tone that each participant sends. None is a multiple of 50 Hz or of another tone.
 const SAY_HZ: [f64; PEOPLE] = [TONES_HZ[0], TONES_HZ[1], TONES_HZ[2], 2_233.1];
 
-/// How loud each says it, dBFS.
+/// The level at which each participant sends its tone, in dBFS.
 const SAID_DB: f64 = -12.0;
 
-/// A tone under this is not there, whatever its role: its packets came too late, say.
+/// A tone below this level is not heard, whatever the sender's role, for instance because its
+/// packets came too late.
 const HEARD_DB: f64 = -18.0;
 
-/// How far the own tone must lie under the quietest other one.
+/// How far the listener's own tone must be below the quietest other tone.
 const UNDER_DB: f64 = 45.0;
 
-/// How it is sent. In virtual time the codec's own noise at the own frequency was never less than 53 dB
-/// under the others in 70,000 windows with this profile, fed by clients of 32 kbit/s. With `voice` and
-/// `music`, at whatever bitrate, it is 34 to 45 dB under them in one window of 300 at 613.7 Hz, also
-/// when the listener himself says quite another tone: a rest could not be told from it there.
+/// The profile of the streams. In virtual time, with clients that send 32 kbit/s, the codec's own
+/// noise at the listener's frequency was always at least 53 dB below the others in 70,000 windows
+/// with this profile. With `voice` and `music`, at any bitrate, it is 34 to 45 dB below them in one
+/// window of 300 at 613.7 Hz, also when the listener sends another tone: a residue could not be
+/// told from it.
 const PROFILE: Profile = Profile::LowDelay;
 
-/// One a second.
+/// The number of role switches, one a second.
 const SWITCHES: usize = 60;
 
 /// How long the playouts take to settle after the joins.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How long a switch takes once the server has said that it is in force: a tick of 20 ms in which
-/// the voice fades, or the wait of the first packets of a voice that comes back, and the codec's
-/// look-ahead. The gate adds nothing, since muting closes it without its hangover. Who has been
-/// muted is merged into his group 200 ms after the last of his voice: in windows that are judged.
+/// How long a switch takes after the server has reported it: a tick of 20 ms in which the voice
+/// fades, or the playout delay of the first packets of a returning voice, and the codec's
+/// look-ahead. The gate adds nothing, because muting closes it without its hangover. A muted
+/// participant is merged into its listener group 200 ms after the end of its voice, in windows that
+/// are judged.
 const SETTLED: Duration = Duration::from_millis(150);
 
-/// What the playouts have done about a stall of the machine is over by then.
+/// How long a stall of the machine affects the playouts.
 const AFTERMATH: Duration = Duration::from_secs(6);
 
-/// From a repair in a playout to the end of its sound in the stream sent: a packet and the codec's
-/// look-ahead, and the window of what `Sent` says of the time.
+/// From a repair in a playout to the end of its sound in the sent stream: a packet, the codec's
+/// look-ahead, and the precision of the instants in `Sent`.
 const REPAIR_REACH: Duration = Duration::from_millis(100);
 
-/// Of the windows without a switch, so many must be judged: on a machine that stalls too often there
-/// is another attempt.
+/// The share of the windows without a switch that must be judged. On a machine that stalls too
+/// often the test tries again.
 const JUDGED: f64 = 0.95;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_a_minute_of_role_switches_nobody_is_sent_a_rest_of_himself() {
+async fn mix_minus_leaves_no_residue_of_the_listeners_own_voice_during_a_minute_of_role_switches() {
     let server = TestServer::start();
     let mut judged = 0.0;
     for _ in 0..ATTEMPTS {
@@ -92,21 +96,22 @@ async fn through_a_minute_of_role_switches_nobody_is_sent_a_rest_of_himself() {
     );
 }
 
-/// One who says a tone.
+/// A participant that sends a tone.
 struct Person {
     client: Client,
     name: String,
     wire: Arc<Wire>,
 }
 
-/// Who is heard, from one switch to the next.
-struct Turn {
+/// The participants who are heard between two switches.
+struct RolePeriod {
     asked: Instant,
     settled: Instant,
     on: [bool; PEOPLE],
 }
 
-/// Listens for a minute; gives the share of the windows that could be judged, of whoever fared worst.
+/// Listens for a minute; returns the share of windows that could be judged, for the participant
+/// with the smallest share.
 async fn a_minute(server: &TestServer) -> f64 {
     let mut people = Vec::new();
     for hz in SAY_HZ {
@@ -115,7 +120,7 @@ async fn a_minute(server: &TestServer) -> f64 {
     tokio::time::sleep(SETTLE).await;
     let watch = SchedulerWatch::start();
     let playouts = PlayoutWatch::start(server.http());
-    let turns = switch_roles(server, &people).await;
+    let periods = switch_roles(server, &people).await;
     let repairs = playouts.stop().await;
     println!(
         "{}; the playouts repaired sound in {} of {} intervals",
@@ -134,7 +139,7 @@ async fn a_minute(server: &TestServer) -> f64 {
     assert!(shared > 100, "nobody ever shares a stream");
     let judge = Judge::new();
     let sent = sent.iter().map(|wire| wire.decode()).enumerate();
-    let shares = sent.map(|(me, sent)| judge.all(me, &sent, &turns, &excuses));
+    let shares = sent.map(|(me, sent)| judge.all(me, &sent, &periods, &excuses));
     shares.fold(1.0, f64::min)
 }
 
@@ -164,10 +169,10 @@ impl Person {
     }
 }
 
-/// Mutes somebody every second, or no longer.
-async fn switch_roles(server: &TestServer, people: &[Person]) -> Vec<Turn> {
+/// Mutes or unmutes a participant every second.
+async fn switch_roles(server: &TestServer, people: &[Person]) -> Vec<RolePeriod> {
     let mut on = [true; PEOPLE];
-    let mut turns = vec![Turn {
+    let mut periods = vec![RolePeriod {
         asked: Instant::now(),
         settled: Instant::now(),
         on,
@@ -183,55 +188,57 @@ async fn switch_roles(server: &TestServer, people: &[Person]) -> Vec<Turn> {
         on[who] = !on[who];
         let asked = Instant::now();
         server.mute(ROOM, &people[who].name, !on[who]).await;
-        turns.push(Turn {
+        periods.push(RolePeriod {
             asked,
             settled: Instant::now() + SETTLED,
             on,
         });
     }
     second.tick().await;
-    // Nothing after this is judged.
-    turns.push(Turn {
+    // Windows after the last switch are not judged.
+    periods.push(RolePeriod {
         asked: Instant::now(),
         settled: Instant::now() + Duration::from_secs(3_600),
         on,
     });
-    turns
+    periods
 }
 
-/// Packets that were sent to more than one.
+/// Returns the number of packets that were sent to more than one participant.
 fn shared(sent: &[Arc<Wire>]) -> usize {
     let mut count = HashMap::new();
     for payload in sent.iter().flat_map(|wire| wire.payloads()) {
         *count.entry(payload).or_insert(0) += 1;
     }
-    // The shortest are silence, which is the same for all who never heard anything else.
+    // The shortest packets are silence, which is the same for all participants who have not heard
+    // anything yet.
     let several = count
         .iter()
         .filter(|(payload, n)| payload.len() > 20 && **n > 1);
     several.count()
 }
 
-/// What a window holds of the own tone.
+/// How much of the listener's own tone a window contains.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Verdict {
-    /// So far under the others.
+    /// The own tone is far enough below the others.
     Clean { under_db: f64 },
-    /// A tone that is not far enough under them.
-    Rest { under_db: f64 },
-    /// As loud beside the tone: a noise too loud to tell, or a rest that is too short to be a tone.
-    /// Excused only by a machine that stalled, or by a playout that repaired sound.
+    /// The own tone is not far enough below the others.
+    Residue { under_db: f64 },
+    /// Frequencies beside the own tone are as loud as it: noise that would hide a residue, or a
+    /// residue too short to be a tone. Excused only by a stall of the machine, or by a playout that
+    /// repaired sound.
     Noise { under_db: f64 },
 }
 
-/// What makes a noise that is not the mix's fault.
+/// Causes of noise that are not faults of the mix.
 struct Excuses {
     watch: SchedulerWatch,
     repairs: Repairs,
 }
 
 impl Excuses {
-    /// Whether a noise between two instants is excused.
+    /// Whether noise between two instants is excused.
     fn hold(&self, from: Instant, until: Instant) -> bool {
         self.watch.was_disturbed(from - AFTERMATH, until + SETTLED)
             || self.repairs.are_heard(from, until, REPAIR_REACH)
@@ -256,31 +263,32 @@ impl Judge {
         }
     }
 
-    /// One window of what `me` was sent, while those who are `on` spoke.
+    /// Judges one window of what participant `me` was sent while the participants in `on` spoke.
     fn window(&self, me: usize, on: [bool; PEOPLE], window: &[f32]) -> Verdict {
         let others = (0..PEOPLE).filter(|who| *who != me && on[*who]);
         let others_db = others.map(|who| self.tones[who].level_db(window));
         let heard_db = others_db.filter(|db| *db > HEARD_DB);
         let own_db = self.tones[me].level_db(window);
-        // Where nobody is heard, the measure is what the others say when they are.
+        // If no other participant is heard, the own tone is compared with the level at which they
+        // speak.
         let under_db = heard_db.fold(SAID_DB, f64::min) - own_db;
         let mut beside = self.beside[me].iter();
         if under_db >= UNDER_DB {
             Verdict::Clean { under_db }
         } else if beside.all(|probe| own_db > probe.level_db(window) + 6.0) {
-            Verdict::Rest { under_db }
+            Verdict::Residue { under_db }
         } else {
             Verdict::Noise { under_db }
         }
     }
 
-    /// Everything that `me` was sent; gives the share of the windows without a switch in which
-    /// nothing could hide.
-    fn all(&self, me: usize, sent: &Sent, turns: &[Turn], excuses: &Excuses) -> f64 {
+    /// Judges everything that participant `me` was sent; returns the share of the windows without a
+    /// switch in which no noise could hide a residue.
+    fn all(&self, me: usize, sent: &Sent, periods: &[RolePeriod], excuses: &Excuses) -> f64 {
         let (mut under_db, mut noise, mut both) = (Vec::new(), 0, 0);
         for at in (0..sent.pcm.len().saturating_sub(WINDOW)).step_by(STEP) {
             let (from, until) = (sent.instant_of(at), sent.instant_of(at + WINDOW));
-            let Some(on) = roles_in(turns, from, until) else {
+            let Some(on) = roles_in(periods, from, until) else {
                 continue;
             };
             let stalled = || excuses.hold(from, until);
@@ -318,23 +326,24 @@ impl Judge {
     }
 }
 
-/// Who is on all the time between two instants; `None` if there is a switch.
-fn roles_in(turns: &[Turn], from: Instant, until: Instant) -> Option<[bool; PEOPLE]> {
-    let steady = turns
+/// Returns who is heard throughout the time between two instants; `None` if a switch falls into it.
+fn roles_in(periods: &[RolePeriod], from: Instant, until: Instant) -> Option<[bool; PEOPLE]> {
+    let steady = periods
         .windows(2)
         .find(|pair| pair[0].settled <= from && until <= pair[1].asked);
     steady.map(|pair| pair[0].on)
 }
 
-/// The others through the codec, with the own tone so far under them that one window holds.
+/// Returns one window of the other tones, encoded and decoded, with the own tone `under_db` below
+/// them.
 fn coded(under_db: f64) -> Vec<f32> {
     let recipe = Recipe::new(PROFILE, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let tone =
         |hz: f64, at: usize| 0.25 * (std::f64::consts::TAU * hz * at as f64 / RATE as f64).sin();
-    let rest = 10.0f64.powf(-under_db / 20.0);
-    let say = |at| rest * tone(SAY_HZ[0], at) + tone(SAY_HZ[1], at) + tone(SAY_HZ[2], at);
+    let residue = 10.0f64.powf(-under_db / 20.0);
+    let say = |at| residue * tone(SAY_HZ[0], at) + tone(SAY_HZ[1], at) + tone(SAY_HZ[2], at);
     let (mut payload, mut heard) = (Payload::EMPTY, Vec::new());
     for packet in 0..50 {
         let pcm: Vec<f32> = (packet * 960..)
@@ -350,26 +359,27 @@ fn coded(under_db: f64) -> Vec<f32> {
 }
 
 #[test]
-fn a_rest_of_the_own_voice_would_be_found() {
+fn mix_minus_judge_finds_a_residue_of_the_listeners_own_voice() {
     let judge = Judge::new();
     let on = [true, true, true, false];
     for under_db in [30.0, 40.0, 43.0] {
         let verdict = judge.window(0, on, &coded(under_db));
         println!("{under_db} dB: {verdict:?}");
-        assert!(matches!(verdict, Verdict::Rest { .. }), "{verdict:?}");
+        assert!(matches!(verdict, Verdict::Residue { .. }), "{verdict:?}");
     }
     for under_db in [50.0, 90.0] {
         let verdict = judge.window(0, on, &coded(under_db));
         println!("{under_db} dB: {verdict:?}");
         assert!(matches!(verdict, Verdict::Clean { .. }), "{verdict:?}");
     }
-    // A gap in what the others say is loud at every frequency, and is no rest.
+    // A gap in the other tones is noise at every frequency, not a residue.
     let mut gap = coded(90.0);
     gap[4_000..5_000].fill(0.0);
     let verdict = judge.window(0, on, &gap);
     assert!(matches!(verdict, Verdict::Noise { .. }), "{verdict:?}");
-    // A frame of the own voice is short, and so is wide: it is not taken for a tone, but on a machine
-    // that did not stall it fails as well.
+    // A single frame of the own voice is short and therefore spreads over many frequencies: the
+    // verdict is noise, not a residue. The test fails on it all the same unless the machine
+    // stalled.
     let mut frame = coded(90.0);
     for (at, sample) in frame.iter_mut().enumerate().skip(4_000).take(960) {
         *sample +=
@@ -377,7 +387,8 @@ fn a_rest_of_the_own_voice_would_be_found() {
     }
     let verdict = judge.window(0, on, &frame);
     assert!(!matches!(verdict, Verdict::Clean { .. }), "{verdict:?}");
-    // With nobody else there, what counts is how loud the others are when they speak.
+    // If no other participant speaks, the own tone is compared with the level at which they would
+    // speak.
     let mut alone = vec![0.0; WINDOW];
     assert!(matches!(
         judge.window(3, [false; PEOPLE], &alone),
@@ -388,20 +399,21 @@ fn a_rest_of_the_own_voice_would_be_found() {
             0.0025 * (std::f32::consts::TAU * SAY_HZ[3] as f32 * at as f32 / RATE as f32).sin();
     }
     let verdict = judge.window(3, [false; PEOPLE], &alone);
-    assert!(matches!(verdict, Verdict::Rest { .. }), "{verdict:?}");
+    assert!(matches!(verdict, Verdict::Residue { .. }), "{verdict:?}");
 }
 
 const ROOM: &str = "switching";
 
-/// Of who switches when. Any other would do.
+/// Seed of the order of the switches. Any other value would do.
 const SEED: u64 = 1;
 
-/// 200 ms: under a Hann window a tone has left everything from 10 Hz on.
+/// The length of a window, 200 ms: under a Hann window a tone vanishes 10 Hz away from its
+/// frequency.
 const WINDOW: usize = RATE / 5;
 
-/// From one window to the next.
+/// The distance between two windows.
 const STEP: usize = RATE / 20;
 
-/// Far enough from a tone not to hold any of it, and from the others'. So many that a noise sticks out
-/// over all of them by chance in one window of ten thousand only.
+/// Offsets from the own tone at which the noise is measured. They are far enough from all tones,
+/// and so many that noise exceeds all of them by chance in one window of ten thousand only.
 const BESIDE_HZ: [f64; 10] = [17.0, 27.0, 37.0, 47.0, 57.0, 67.0, 77.0, 87.0, 97.0, 107.0];

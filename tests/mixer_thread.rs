@@ -1,5 +1,6 @@
-//! The mixer threads themselves, rings, clock, wake-ups and encodes for each other included, neither allocate nor free:
-//! counted in `malloc` and `free`, over ten thousand ticks with people coming and going.
+//! The mixer threads neither allocate nor free memory, with their rings, clock, wake-ups and
+//! encodes for each other: calls of `malloc` and `free` are counted over ten thousand ticks while
+//! participants join and leave.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 #[path = "../mixer/tests/counting/mod.rs"]
@@ -23,22 +24,23 @@ use mixminus::clock;
 use mixminus::queues::{self, Inbound, NetworkEnds, RETIRED};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Twenty-five rooms of 50 ticks a second, on the two mixers in turn: ten thousand ticks in eight seconds.
+/// Twenty-five rooms with 50 ticks a second, alternately on the two mixers: ten thousand ticks in
+/// eight seconds.
 const ROOMS: u32 = 25;
 const TICKS: u64 = 10_000;
 const MIXERS: u32 = 2;
 
-/// What is retired at one go: a few rings full.
+/// Boxes retired at one go: ten times what the retired ring holds.
 const FLOOD: usize = 10 * RETIRED;
 
-/// One more room, where so many talk that its mixer asks the other for help.
+/// One more room, with so many talkers that its mixer asks the other mixer to encode for it.
 const CROWD: RoomId = RoomId(1_000);
 const CROWD_SIZE: u32 = 12;
 
 #[test]
-fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
-    watch_an_allocating_thread();
-    let mut house = House::new();
+fn mixer_threads_neither_allocate_nor_free_in_ten_thousand_ticks() {
+    counter_notices_an_allocating_thread();
+    let mut house = MixerHarness::new();
     let voice = voice();
     for room in 0..ROOMS {
         house.add_room(mixer_of(room), RoomId(room), 8);
@@ -49,7 +51,7 @@ fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
     for talker in 0..CROWD_SIZE {
         house.enter(0, CROWD, in_crowd(talker));
     }
-    // Everything is where it belongs before counting begins.
+    // Everything is allocated before counting begins.
     house.talk(&voice, 0..25);
     let threads = [0, 1].map(|mixer| thread(&format!("mixer-{mixer}")));
     counting::watch(&threads);
@@ -60,12 +62,12 @@ fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
     while house.ticks() - before < TICKS {
         house.talk(&voice, packet..packet + 5);
         packet += 5;
-        // Somebody comes to each of a few rooms, and whoever came before leaves.
+        // A participant joins each of five rooms, and the one that joined there last leaves.
         for room in 0..5 {
             let room = (changes + room) % ROOMS;
             house.join(room, 10 + changes);
-            if changes >= 10 {
-                let gone = id(room, 10 + changes - 5);
+            if changes >= ROOMS {
+                let gone = id(room, 10 + changes - ROOMS);
                 house.send(mixer_of(room), Command::RemoveParticipant(gone));
             }
         }
@@ -84,8 +86,8 @@ fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
     house.audio.stop().expect("the mixer ends well");
 }
 
-/// The watch works: a thread that allocates is noticed.
-fn watch_an_allocating_thread() {
+/// Checks that the counter works: a thread that allocates is noticed.
+fn counter_notices_an_allocating_thread() {
     let (tell, told) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -100,15 +102,15 @@ fn watch_an_allocating_thread() {
     assert!(counting::watched() >= 2);
 }
 
-/// Two running mixers with a network that is this test.
-struct House {
+/// Two running mixers; the test plays the network thread.
+struct MixerHarness {
     audio: Audio,
     controls: Vec<MixerControl>,
     ends: NetworkEnds,
 }
 
-impl House {
-    fn new() -> House {
+impl MixerHarness {
+    fn new() -> MixerHarness {
         let (ends, mixer_ends) = queues::media(MIXERS as usize);
         let wake =
             || eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
@@ -118,7 +120,7 @@ impl House {
         };
         let started = audio::start(AudioConfig::default(), mixer_ends, wakes);
         let (audio, controls) = started.expect("threads");
-        House {
+        MixerHarness {
             audio,
             controls,
             ends,
@@ -130,7 +132,7 @@ impl House {
         assert!(sent.is_ok(), "the ring has room");
     }
 
-    /// Throws away what the mixers have sent; how much it was.
+    /// Discards the packets that the mixers have sent; returns their number.
     fn discard(&mut self) -> usize {
         let rings = self.ends.from_mixers.iter_mut();
         let counts = rings.map(|ring| std::iter::from_fn(|| ring.pop().ok()).count());
@@ -149,7 +151,7 @@ impl House {
         self.sum(|metrics| &metrics.room_ticks)
     }
 
-    /// Encodes that one did for the other.
+    /// Encodes that one mixer did for the other.
     fn helped(&self) -> u64 {
         self.sum(|metrics| &metrics.helped)
     }
@@ -175,7 +177,7 @@ impl House {
         self.send(mixer, Command::AddParticipant { room, participant });
     }
 
-    /// More to be freed within a few slots than the reaper's ring holds, and as much again.
+    /// Retires more boxes within a few slots than the reaper's ring holds.
     fn flood(&mut self) {
         let mixer = &mut self.controls[0];
         for _ in 0..FLOOD {
@@ -196,7 +198,7 @@ impl House {
         }
     }
 
-    /// Two talkers in every room and everybody in the crowd, in real time.
+    /// Lets two participants in every room and all participants of the crowd talk, in real time.
     fn talk(&mut self, voice: &[Payload], packets: std::ops::Range<u64>) {
         for n in packets {
             let began = Instant::now();
@@ -232,7 +234,7 @@ impl House {
     }
 }
 
-/// A thread's number in the system.
+/// Returns the id of the thread with this name.
 fn thread(name: &str) -> i32 {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let is_called = |task: &str| {
@@ -262,7 +264,7 @@ fn recipe() -> Recipe {
     Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
-/// A second of a tone that comes and goes, so that gates and encoders are at work.
+/// One second of a tone that comes and goes, so that gates and encoders have work.
 fn voice() -> Vec<Payload> {
     let mut encoder = OpusEncoder::new(&recipe());
     (0..50u32)

@@ -1,4 +1,5 @@
-//! Which module of the server may use which, and how long its files are, read from the source.
+//! Which module of the server may use which, and how long its files may be, checked against the
+//! source.
 
 #[path = "../mixer/tests/source/mod.rs"]
 mod source;
@@ -9,15 +10,15 @@ use std::path::Path;
 
 use source::{Edge, Modules, files, wrong_lengths};
 
-/// Files that have not been split yet, and how long each may be.
+/// Files that may exceed the limit, and how long each may be.
 const LONG: &[(&str, usize)] = &[];
 
-/// What one row of the table in `lib.rs` says of a module.
+/// What one row of the table in `lib.rs` says about a module.
 #[derive(Default)]
 struct Row {
-    /// All words of the third column: those that name a module may be used.
+    /// All words of the third column, among them the modules that may be used.
     may_know: BTreeSet<String>,
-    /// Those of the fourth.
+    /// All words of the fourth column.
     must_never_see: BTreeSet<String>,
 }
 
@@ -25,7 +26,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The table "Who knows whom", by module; some have several rows.
+/// The rows of the table "Who knows whom", merged by module: some modules have several rows.
 fn table() -> BTreeMap<String, Row> {
     let text = fs::read_to_string(root().join("src/lib.rs")).expect("a library");
     let (_, after) = text.split_once("# Who knows whom").expect("the table");
@@ -56,7 +57,7 @@ fn table() -> BTreeMap<String, Row> {
 }
 
 #[test]
-fn no_module_uses_itself_by_way_of_others() {
+fn modules_form_no_cycle() {
     let modules = Modules::of(&root().join("src"));
     assert!(modules.edges.len() > 20, "{} uses", modules.edges.len());
     assert!(modules.unknown.is_empty(), "{:#?}", modules.unknown);
@@ -65,9 +66,9 @@ fn no_module_uses_itself_by_way_of_others() {
     }
 }
 
-/// Besides what its row names, a module may use those that use no other.
+/// A module may use the modules that its row names and those that use no other module.
 #[test]
-fn modules_use_what_the_table_lets_them_use() {
+fn modules_use_only_what_the_table_allows() {
     let (modules, table) = (Modules::of(&root().join("src")), table());
     let missing: Vec<_> = (modules.names.iter())
         .filter(|name| !table.contains_key(*name))
@@ -90,9 +91,9 @@ fn modules_use_what_the_table_lets_them_use() {
     assert!(wrong.is_empty(), "not in the table:{}", wrong.concat());
 }
 
-/// A row that allows more than is used hides what comes back later.
+/// A row that allows more than is used would let the use come back unnoticed.
 #[test]
-fn table_names_no_module_that_is_not_used() {
+fn module_table_allows_no_use_that_does_not_occur() {
     let (modules, table) = (Modules::of(&root().join("src")), table());
     for (from, row) in &table {
         let named = row
@@ -107,9 +108,10 @@ fn table_names_no_module_that_is_not_used() {
     }
 }
 
-/// The machine of the conference is given the time: only its owner reads the clock, and nothing there is locked.
+/// The conference's machine gets the time as an argument: only its owner reads the clock, and the
+/// conference has no mutex.
 #[test]
-fn conference_reads_the_clock_around_its_machine_only() {
+fn conference_reads_the_clock_only_in_its_owner() {
     let around = ["src/conference/owner.rs"];
     let mut read_by = BTreeSet::new();
     for file in files(&root().join("src/conference"), &["rs"]) {
@@ -132,7 +134,7 @@ fn conference_reads_the_clock_around_its_machine_only() {
 }
 
 #[test]
-fn no_file_is_too_long() {
+fn source_files_keep_the_length_limit() {
     let folders = ["src", "tests", "benches"].map(|folder| root().join(folder));
     let found = folders
         .iter()

@@ -1,5 +1,5 @@
-//! Monitoring several rooms over one connection, through the whole system: a participant on one of two
-//! mixers hears the rooms and not themself, and is told what happens in them.
+//! Monitoring several rooms over one connection, through the whole system: a participant whose
+//! rooms are on two mixers hears them but not itself, and receives their events.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -18,25 +18,27 @@ use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use serde_json::json;
 
-/// How loud everybody speaks, dBFS.
+/// The level at which all participants speak, in dBFS.
 const SPOKEN_DB: f64 = -12.0;
 
-/// Long enough for the playouts to settle, and for two windows of a second.
+/// Long enough for the playouts to settle and for two windows of a second.
 const LISTEN: Duration = Duration::from_secs(4);
 
-/// - `listens`: to which rooms beside his own.
-async fn talker(server: &TestServer, room: &str, listens: &str, hz: f64) -> (Client, Heard) {
+/// Joins a participant that sends a tone.
+///
+/// - `monitors`: the rooms that it monitors, separated by commas.
+async fn talker(server: &TestServer, room: &str, monitors: &str, hz: f64) -> (Client, Heard) {
     let heard = Heard::default();
     let media = MediaOptions {
         source: Tone::boxed(hz),
         sink: heard.sink(),
         ..MediaOptions::default()
     };
-    let url = format!("{}?listen={listens}", server.url(room));
+    let url = format!("{}?monitor={monitors}", server.url(room));
     (join(&url, room, None, media).await, heard)
 }
 
-/// What was heard lately.
+/// Returns the last two seconds that were heard.
 fn lately(heard: &Heard) -> Vec<f32> {
     let pcm = heard.pcm();
     pcm[pcm.len() - 2 * RATE..].to_vec()
@@ -66,13 +68,13 @@ async fn say(client: &Client, text: &serde_json::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
+async fn participant_monitors_two_rooms_and_changes_them_at_run_time() {
     let server = TestServer::start_with(Some(2));
     let [own_hz, b_hz, c_hz] = TONES_HZ;
     let (bob, bob_heard) = talker(&server, "b", "", b_hz).await;
     let (ann, heard) = talker(&server, "a", "b,c", own_hz).await;
     let told = EventLog::to(&ann);
-    // Comes only after somebody has begun to listen to it.
+    // Carl joins only after Ann monitors the room.
     let (carl, _) = talker(&server, "c", "", c_hz).await;
     tokio::time::sleep(LISTEN).await;
     hears(&heard, b_hz, 0.0);
@@ -82,7 +84,7 @@ async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
 
     say(
         &ann,
-        &json!({"command": "listen", "rooms": [{"room": "b", "gain_db": -12}], "id": 7}),
+        &json!({"command": "monitor", "rooms": [{"room": "b", "gain_db": -12}], "id": 7}),
     )
     .await;
     tokio::time::sleep(LISTEN).await;
@@ -104,7 +106,7 @@ async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
     assert!(messages.contains(&talks_in_c), "{messages:?}");
     assert!(messages.contains(&talks_in_b), "{messages:?}");
 
-    // A room that ends falls silent, and is heard again when it comes back.
+    // A monitored room that ends falls silent, and is heard again when it reappears.
     bob.leave().await.unwrap();
     tokio::time::sleep(LISTEN).await;
     hears_nothing_of(&heard, b_hz);
@@ -118,7 +120,7 @@ async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn linked_rooms_are_one_to_those_in_them() {
+async fn participants_of_linked_rooms_hear_each_other() {
     let server = TestServer::start_with(Some(2));
     let [a_hz, b_hz, _] = TONES_HZ;
     server.configure("a", &json!({"links": ["b"]})).await;

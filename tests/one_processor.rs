@@ -1,8 +1,9 @@
-//! A server whose threads share one processor, under SCHED_FIFO: no thread waits there for one that it has preempted, so
-//! nothing ever stands still.
+//! A server whose threads share one processor under SCHED_FIFO keeps running: no thread waits for a
+//! thread that it has preempted.
 //!
-//! `cargo test --release --test one_processor -- --ignored --nocapture` talks for ten minutes, after ten minutes of silence.
-//! Skipped where the system permits no real-time priority, or has a single processor: the clients need another one.
+//! `cargo test --release --test one_processor -- --ignored --nocapture` runs ten minutes of silence
+//! and then ten minutes of talk. The tests are skipped on a machine that permits no real-time
+//! priority or has a single processor, because the clients need a second one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,20 +12,21 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Packets of so many arrive one by one, without the network thread napping in between.
+/// So many talkers that packets arrive one by one and the network thread never sleeps in between.
 const TALKERS: usize = 24;
 
-/// A server that has not run a single tick for so long stands still for ever. Machines stall for a second at most.
+/// A server that has not run a tick for this long is stuck for good: a machine stalls for a second
+/// at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn server_on_one_processor_keeps_ticking() {
+fn server_on_one_processor_never_stops_ticking() {
     talk_for(Duration::from_secs(30));
 }
 
 #[test]
 #[ignore = "twenty minutes"]
-fn server_on_one_processor_keeps_ticking_for_ten_minutes() {
+fn server_on_one_processor_never_stops_ticking_in_ten_minutes() {
     talk_for(Duration::from_secs(600));
 }
 
@@ -37,7 +39,8 @@ fn talk_for(time: Duration) {
     if mixminus::sched::raise_priority(1).is_err() {
         return eprintln!("skipped: no real-time priority is permitted");
     }
-    // A process runs where the thread ran that started it. This thread goes on beside the clients.
+    // A process starts on the processor of the thread that spawns it. The test's thread then
+    // continues on the clients' processor.
     sched_setaffinity(None, &only(first)).expect("threads may run there");
     let server = Server::start();
     sched_setaffinity(None, &only(second)).expect("threads may run there");
@@ -67,7 +70,7 @@ fn talk_for(time: Duration) {
         ticks = now_ticks.unwrap_or(ticks);
         longest = longest.max(moved.elapsed());
         if let Some(status) = ended {
-            // A load that is too much for the machine is a result, too.
+            // A load that is too high for the machine is a result as well.
             println!("the clients ended with {status}");
             break;
         }
@@ -82,7 +85,7 @@ fn talk_for(time: Duration) {
         "{ticks} ticks in {} s, none for {longest:?} at most",
         began.elapsed().as_secs()
     );
-    // Half of what there would be if the machine had never been busy with anything else.
+    // Half of the ticks that an idle machine would run.
     let least = time.as_millis() as u64 / 20 / 2;
     assert!(ticks >= least, "{ticks} ticks, {least} wanted");
     server.stop();
@@ -94,12 +97,12 @@ fn only(processor: usize) -> CpuSet {
     only
 }
 
-/// A process that does not outlive the test.
+/// A child process that does not outlive the test.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Has ended already, if all went well.
+        // If all went well, the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -133,7 +136,8 @@ impl Server {
         server
     }
 
-    /// Ticks of all rooms so far; `None` if the server does not answer in time.
+    /// Returns the number of ticks of all rooms so far; `None` if the server does not answer in
+    /// time.
     fn ticks(&self) -> Option<u64> {
         let mut stream = TcpStream::connect_timeout(&self.http, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
@@ -146,7 +150,7 @@ impl Server {
         line.rsplit_once(' ')?.1.parse().ok()
     }
 
-    /// Asks it to end, and fails unless it does.
+    /// Asks the server to end, and panics unless it does.
     fn stop(mut self) {
         let id = self.process.0.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &id]).status();

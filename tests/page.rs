@@ -1,5 +1,5 @@
-//! The page in real browsers, in trouble and out of it: Chromium and Firefox in one room, the lobby, a room's controls, a
-//! server that dies under a talker.
+//! The page in real browsers: Chromium and Firefox in one room, the lobby, a room's controls, and a
+//! server that dies while a participant talks.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -18,11 +18,11 @@ use common::test_server::TestServer;
 use common::tools;
 use serde_json::json;
 
-/// The sine of Firefox's own fake microphone; only whole numbers can be set.
+/// The sine of Firefox's fake microphone; its setting takes whole numbers only.
 const FOX_HZ: f64 = 1_472.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
+async fn firefox_and_chromium_pages_hear_each_other_but_not_themselves() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     let files = scratch("two_makes");
@@ -35,7 +35,7 @@ async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
     let said = run(&server, "two-makes.mjs", &files, pages).await;
     assert_eq!(said, json!({ "roamed": true }));
 
-    // Phase, whether Ann hears Firefox, whether Firefox hears Ann.
+    // The phase, whether Ann hears Fox, and whether Fox hears Ann.
     let phases = [
         ("conference", true, true),
         ("roamed", true, true),
@@ -45,7 +45,7 @@ async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
     ];
     for (phase, ann_hears, fox_hears) in phases {
         let pages = [
-            // Firefox says its tone 8 dB lower than the others.
+            // Firefox sends its tone 8 dB below the others.
             ("Ann", ann_hears, FOX_HZ, TONES_HZ[0], -26.0..-14.0),
             ("Fox", fox_hears, TONES_HZ[0], FOX_HZ, -18.0..-6.0),
         ];
@@ -74,7 +74,7 @@ async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_lobby_keeps_its_promises() {
+async fn page_lobby_sorts_rooms_waits_for_a_click_and_explains_refusals() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     let files = scratch("page_lobby");
@@ -103,7 +103,7 @@ async fn the_lobby_keeps_its_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_room_shows_what_is_true_and_hides_no_control() {
+async fn page_in_a_room_shows_monitors_channels_and_notices_and_covers_no_control() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     for room in ["harbour", "night-watch"] {
@@ -111,7 +111,8 @@ async fn the_room_shows_what_is_true_and_hides_no_control() {
         server.configure(room, &patient).await;
     }
     for room in ["desk-1", "desk-10", "desk-2"] {
-        // As conferences do where nobody has said otherwise.
+        // The room's own setting is cleared, so that it refuses monitoring as conferences do by
+        // default.
         let refusing = json!({ "allow_monitors": null });
         server.configure(room, &refusing).await;
     }
@@ -129,8 +130,8 @@ async fn the_room_shows_what_is_true_and_hides_no_control() {
     let expected = json!({
         "order": ["harbour", "desk-1", "desk-2", "desk-10", "night-watch"],
         "monitors": {
-            "conference": "members only", "offered": false, "before": false, "names": "Ann (harbour)",
-            "told": "The room “night-watch” does not let other rooms listen in.",
+            "conference": "no monitoring", "offered": false, "before": false, "names": "Ann (harbour)",
+            "told": "The room “night-watch” does not allow monitoring.",
         },
         "icons": { "fetched": [], "empty": [] },
         "latch": [
@@ -147,7 +148,7 @@ async fn the_room_shows_what_is_true_and_hides_no_control() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_notices_a_dead_server_before_its_browser_does() {
+async fn page_notices_a_dead_server_before_its_browser_does() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     let files = scratch("page_faults");
@@ -169,6 +170,6 @@ async fn a_page_notices_a_dead_server_before_its_browser_does() {
 }
 
 #[test]
-fn the_modules_of_the_page_pass_their_unit_tests() {
+fn page_modules_pass_their_unit_tests() {
     tools::page_unit_tests();
 }

@@ -1,4 +1,5 @@
-//! A join costs the mixer thread no page fault: what it writes first has been touched by the thread that built it.
+//! A join causes no page fault on the mixer thread: the thread that builds a participant touches
+//! the memory that the mixer thread writes first.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use mixminus::clock;
 use mixminus::queues::{self, Inbound, NetworkEnds};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// The allocator of the server.
+/// The server's allocator.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const ROOM: RoomId = RoomId(1);
 
-/// Those who are in before anything is counted, so that code and tables have been used.
+/// Participants that join before anything is counted, so that code and tables have been touched.
 const BEFORE: u32 = 4;
 const JOINS: u32 = 40;
 
@@ -32,7 +33,7 @@ const JOINS: u32 = 40;
 const PACKETS: u16 = 40;
 
 #[test]
-fn joins_cost_the_mixer_thread_no_page_faults() {
+fn join_causes_no_page_fault_on_the_mixer_thread() {
     let (mut network, ends) = queues::media(1);
     let wake = || eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
     let wakes = Wakes {
@@ -63,7 +64,8 @@ fn joins_cost_the_mixer_thread_no_page_faults() {
         .packets_in_dropped
         .load(Ordering::Relaxed);
     assert_eq!(told, 0, "everybody was in");
-    // A few pages of stack or of tables are touched late; what a participant is made of is ten times that.
+    // A few pages of stack or tables are touched late. The memory of the participants themselves is
+    // ten times as many pages.
     assert!(faults <= u64::from(JOINS) / 4, "{faults} in {JOINS} joins");
     audio.stop().expect("the mixer ends well");
 }
@@ -135,7 +137,7 @@ fn talk(
                 "the ring has room"
             );
         }
-        // On the room's own beat, however slow the machine is.
+        // Follows the room's own ticks, however slow the machine is.
         let (before, patience) = (ticks(), Instant::now() + Duration::from_secs(60));
         while ticks() == before {
             assert!(Instant::now() < patience, "the room ticks");
@@ -145,7 +147,7 @@ fn talk(
     }
 }
 
-/// Page faults of the mixer thread so far (proc(5), `minflt` and `majflt`).
+/// Returns the page faults of the mixer thread so far (proc(5), `minflt` and `majflt`).
 fn faults() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let stats =
@@ -166,7 +168,7 @@ fn recipe() -> Recipe {
     Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
-/// A tone, in packets.
+/// A tone as Opus packets.
 fn voice() -> Vec<Payload> {
     let mut encoder = OpusEncoder::new(&recipe());
     let packets = (0..u32::from(PACKETS)).map(|packet| {

@@ -1,5 +1,5 @@
-//! How good the voices of `fixtures/` are on the far side of the server: PESQ wide-band, with and
-//! without loss on the way in.
+//! How good the voices of `fixtures/` sound after the server: wide-band PESQ, with and without
+//! packet loss on the first leg.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -26,13 +26,13 @@ use mixminus::join::media::MediaOptions;
 use mixminus::join::opus::VoiceSettings;
 use serde_json::Value;
 
-/// How the voices get to the server and from it.
+/// A bitrate and a packet loss at which the voices are sent to the server.
 #[derive(Clone, Copy)]
 struct Way {
     name: &'static str,
     bitrate_bps: u32,
     loss: f64,
-    /// Mean PESQ-WB of the five voices.
+    /// The least mean PESQ-WB of the five voices.
     at_least: f64,
 }
 
@@ -63,29 +63,31 @@ const WAYS: [Way; 4] = [
     },
 ];
 
-/// The longest voice of `fixtures/`, and what is under way at the end.
+/// The length of the longest voice of `fixtures/`, and a margin for the delay.
 const TALK: Duration = Duration::from_secs(26);
 
-/// From the first one's joining to the last word, on a busy machine: what a finder can hold.
+/// The longest recording that a finder takes: from the first join to the last word, on a busy
+/// machine.
 const MOST_HEARD: usize = 40 * RATE;
 
-/// What is scored at a time, so that a stall of the machine costs the piece it falls into only.
+/// The length of a scored piece: a stall of the machine spoils only the piece that it falls into.
 const PIECE: usize = 7 * RATE;
 const PIECES: usize = 3;
 
-/// How often the voices take a way at most. What a machine that stalls takes away now and then is not
-/// what is measured here: the best of a piece counts, and its losses are the same each time.
+/// How often each voice is sent at each bitrate at most. The best attempt of a piece counts,
+/// because stalls of the machine are not what is measured; the packet losses are the same in each
+/// attempt.
 const ATTEMPTS: usize = 4;
 
-/// One test at a time: each takes what two cores give.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// The tests run one after the other: each takes both cores.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn voices_stay_good_through_the_server() {
-    let _turn = TURN.lock().await;
+async fn voices_through_the_server_reach_their_pesq_bounds() {
+    let _one_at_a_time = ONE_AT_A_TIME.lock().await;
     let server = TestServer::start();
     let mut means = Vec::new();
-    // Two ways at once, ten talkers and ten listeners: half of what two cores do.
+    // Two of the ways at once, with ten talkers and ten listeners: half the capacity of two cores.
     for ways in WAYS.chunks(2) {
         let mut best: Vec<Scores> = ways.iter().map(|_| Scores::default()).collect();
         for number in 1..=ATTEMPTS {
@@ -125,16 +127,16 @@ async fn voices_stay_good_through_the_server() {
     }
 }
 
-/// One call between two libwebrtc clients, with the server's defaults. libwebrtc's receiver, which browsers use, stretches
-/// sounds within words when its buffer has run dry.
+/// One call between two libwebrtc clients, with the server's defaults. libwebrtc's receiver, which
+/// browsers use, stretches sounds within words after its buffer has run dry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn libwebrtc_plays_a_voice_and_its_pauses_as_they_were_said() {
-    let _turn = TURN.lock().await;
+async fn libwebrtc_receiver_plays_a_voice_from_the_server_without_stretching_it() {
+    let _one_at_a_time = ONE_AT_A_TIME.lock().await;
     let server = TestServer::start();
     let said = scratch("quality").join("said.wav");
     write(&said, &voice(VOICES[0]));
     let mut last = None::<LibwebrtcScore>;
-    // A machine that stalls takes what it takes from a receiver as well: one good attempt is enough.
+    // A stall of the machine also spoils the receiver's playout: one good attempt is enough.
     for number in 1..=ATTEMPTS {
         let url = server.url(&format!("libwebrtc-{number}")).to_string();
         let heard = scratch("quality").join(format!("libwebrtc-{number}.wav"));
@@ -154,17 +156,17 @@ async fn libwebrtc_plays_a_voice_and_its_pauses_as_they_were_said() {
     assert!(last.is_good(), "{last:?}");
 }
 
-/// How good one call between two libwebrtc clients was.
+/// The score of one call between two libwebrtc clients.
 #[derive(Debug)]
 struct LibwebrtcScore {
     pesq_wb: f64,
     stoi: f64,
-    /// How often the receiver changed the lag within the call, by more than 1 ms.
+    /// How often the receiver changed its delay within the call, by more than 1 ms.
     lag_changes: u64,
 }
 
 impl LibwebrtcScore {
-    /// One client says what a file holds, another records what its receiver plays.
+    /// Lets one client send a file and another record what its receiver plays.
     fn of_call(url: &str, said: &Path, heard: &Path) -> LibwebrtcScore {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let ear = ["--record", &text(heard), "--seconds", "32"].map(str::to_owned);
@@ -192,13 +194,14 @@ impl LibwebrtcScore {
         }
     }
 
-    /// On a calm machine 4.42, 0.995 and 2; with a stream that stopped in each pause 3.9, 0.93 and 11.
+    /// On a calm machine the values are 4.42, 0.995 and 2; with a stream that stops in each pause
+    /// they are 3.9, 0.93 and 11.
     fn is_good(&self) -> bool {
         self.pesq_wb >= 4.25 && self.stoi >= 0.98 && self.lag_changes <= 3
     }
 }
 
-/// Lets every voice take every way once.
+/// Sends every voice once at each of these bitrates and losses.
 async fn attempt(server: &TestServer, ways: &[Way], best: &mut [Scores]) {
     let cue = Cue::default();
     let mut pairs = Vec::new();
@@ -214,7 +217,7 @@ async fn attempt(server: &TestServer, ways: &[Way], best: &mut [Scores]) {
     for pair in pairs {
         files.extend(pair.finish(&mut finder).await);
     }
-    // In one go: the instrument takes both processors, and seconds to start.
+    // All files in one call: the instrument takes both processors, and seconds to start.
     let scores = score(files).await;
     let best = best.iter_mut().flat_map(|way| way.0.as_flattened_mut());
     assert_eq!(scores.len(), ways.len() * PIECES * VOICES.len());
@@ -233,7 +236,7 @@ impl Scores {
     }
 }
 
-/// A voice and who listens to it, in a room of their own.
+/// A talker that sends a voice and its listener, in a room of their own.
 struct Pair {
     way: Way,
     voice: &'static str,
@@ -254,7 +257,8 @@ impl Pair {
         };
         let listener =
             test_server::join(&server.url(&room), "ear", Some(way.bitrate_bps), media).await;
-        // A relay of its own for each: in whatever order their packets come, each voice loses the same.
+        // Each pair has a relay of its own, so that each voice loses the same packets in whatever
+        // order those of different pairs come.
         let loopback = server.media().ip();
         let mut relay = Relay::bind(loopback, Impairment::default(), SEED)
             .await
@@ -287,7 +291,7 @@ impl Pair {
         }
     }
 
-    /// The way begins to be as bad as it is to be.
+    /// Begins to lose packets.
     fn impair(&self) {
         self.relay.impair(Impairment {
             loss: self.way.loss,
@@ -295,7 +299,7 @@ impl Pair {
         });
     }
 
-    /// References and recordings of the pieces.
+    /// Writes the references and the recordings of the pieces to files.
     async fn finish(self, finder: &mut Finder) -> Vec<PathBuf> {
         let (sent, received) = (self.talker.stats().await, self.listener.stats().await);
         let passage = self.relay.passage();
@@ -316,7 +320,7 @@ impl Pair {
         self.listener.leave().await.unwrap();
         self.talker.leave().await.unwrap();
         let (voice, mut heard) = (voice(self.voice), self.heard.pcm());
-        // While others were looked for it went on recording.
+        // The recording continued while other recordings were analysed.
         heard.truncate(MOST_HEARD);
         let (said, spectrum) = (finder.spectrum(&voice), finder.spectrum(&heard));
         let lag = (finder.place(&said, &spectrum).lag_ms * RATE as f64 / 1e3) as usize;
@@ -332,7 +336,7 @@ impl Pair {
             let [said, recorded] =
                 ["said", "heard"].map(|what| scratch("quality").join(format!("{name}-{what}.wav")));
             write(&said, piece);
-            // With a margin, within which the instrument aligns the two.
+            // The recording has a margin, within which the instrument aligns it with the reference.
             write(
                 &recorded,
                 &heard[start - RATE / 4..(start + PIECE + RATE / 4).min(heard.len())],
@@ -348,7 +352,8 @@ async fn score(files: Vec<PathBuf>) -> Vec<f64> {
     let scores = scores.await.unwrap();
     let pairs = scores["pairs"].as_array().unwrap();
     let score = |pair: &Value| {
-        // Another voice, or one whose time a stall of the machine has bent: no score.
+        // A low correlation means another voice, or one distorted in time by a stall of the
+        // machine: it gets no score.
         let is_its = pair["correlation"].as_f64() > Some(0.3);
         if !is_its {
             println!("not this voice: {pair}");
@@ -358,5 +363,5 @@ async fn score(files: Vec<PathBuf>) -> Vec<f64> {
     pairs.iter().map(score).collect()
 }
 
-/// Of the losses. Any other would do.
+/// Seed of the losses. Any other value would do.
 const SEED: u64 = 2;

@@ -1,6 +1,6 @@
-//! The quality of a voice for a listener while talkers and listeners change roles: PESQ wide-band of the same packets, once
-//! through a room in which nothing else happens, and once while the streams in it are split, copied
-//! and merged. In virtual time.
+//! The quality of a voice for a listener while talkers and listeners change roles: wide-band PESQ
+//! of the same packets, once through a room in which nothing else happens, and once while the
+//! room's streams are split, copied and merged. In virtual time.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -27,39 +27,40 @@ use mixer::room::RoomSettings;
 use serde_json::Value;
 use stage::{Stage, recipe};
 
-/// How much worse a listener may fare, in PESQ-WB.
+/// The largest permitted drop of PESQ-WB.
 const DROP: f64 = 0.05;
 
-/// Whose voice is judged.
+/// The participant whose voice is judged.
 const SPEAKS: u32 = 1;
 
-/// The first who listens: as long as he does nothing else, his stream is the one sent to all.
+/// The first listener: while it only listens, its encoder makes the stream that all listeners are
+/// sent.
 const LEADS: u32 = 2;
 
-/// Comes after him.
+/// The second listener.
 const FOLLOWS: u32 = 3;
 
-/// Never does anything but listen.
+/// The third listener, which never talks.
 const LISTENS: u32 = 4;
 
-/// From one time that somebody begins to speak to the next: 10 times a minute.
+/// The time between two starts of a side talker: 10 times a minute.
 const PERIOD: usize = 6 * RATE;
 
-/// How long he then speaks.
+/// How long a side talker then talks.
 const WORDS: usize = 2 * RATE;
 
-/// What happens beside the voice, and who is judged by what he hears of it.
+/// What happens beside the voice. It also decides which listener is judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Scene {
-    /// Nothing.
+    /// Nothing happens.
     Calm,
-    /// A listener speaks himself, as loud as the voice. He hears nothing of that, but the stream to
-    /// which he comes back has carried it to the others.
+    /// A listener talks as loud as the voice. The listener does not hear its own talk, but the
+    /// stream to which it returns has carried that talk to the others.
     Speaks(u32),
-    /// The two before the last speak in turns, too quietly to be heard beside the voice: what changes is
-    /// who makes the stream that is sent to all.
+    /// The listeners `LEADS` and `FOLLOWS` talk alternately, too quietly to be heard beside the
+    /// voice: what changes is whose encoder makes the shared stream.
     Whisper,
-    /// They leave, one after the other.
+    /// The listeners `LEADS` and `FOLLOWS` leave, one after the other.
     Leave,
 }
 
@@ -71,7 +72,7 @@ impl Scene {
         }
     }
 
-    /// What a listener says beside the voice.
+    /// Returns what a listener sends beside the voice.
     fn says(self, who: u32, aside: &Arc<[f32]>) -> impl FnMut(u64) -> f32 + Send + 'static {
         let (gain, delay) = match self {
             Scene::Speaks(speaker) if speaker == who => (1.0, 0),
@@ -90,13 +91,13 @@ impl Scene {
     }
 }
 
-/// What somebody was sent, by media time.
+/// The packets that a participant was sent, by media time.
 type Stream = BTreeMap<u32, Vec<u8>>;
 
-/// Plays a scene to the end of the voice; gives what each was sent.
+/// Plays a scene to the end of the voice; returns the stream of each participant.
 fn play(scene: Scene, said: &Arc<[f32]>, aside: &Arc<[f32]>) -> BTreeMap<u32, Stream> {
     let mut stage = Stage::new(RoomSettings {
-        // Whispers count.
+        // Without a gate whispers count as talk.
         gate_db: None,
         ..RoomSettings::default()
     });
@@ -134,14 +135,13 @@ fn play(scene: Scene, said: &Arc<[f32]>, aside: &Arc<[f32]>) -> BTreeMap<u32, St
     streams
 }
 
-/// What is heard of a stream. `clumsy`: as if every change of roles cost a packet and the decoder what
-/// it knew.
+/// Decodes a stream. `clumsy`: as if every change of roles lost a packet and the decoder's state.
 fn decode(stream: &Stream, clumsy: bool) -> Vec<f32> {
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let first = *stream.keys().next().expect("something was sent");
     let mut pcm = Vec::new();
     for (time, payload) in stream {
-        // Where nothing was sent there is silence.
+        // Time for which no packet was sent is silence.
         pcm.resize((time - first) as usize, 0.0);
         if clumsy && pcm.len().is_multiple_of(PERIOD / 2) {
             decoder = OpusDecoder::new(Layout::Mono);
@@ -154,27 +154,27 @@ fn decode(stream: &Stream, clumsy: bool) -> Vec<f32> {
     pcm
 }
 
-/// How often one who had a stream of his own is sent the same as another again.
+/// Returns how often a listener that had a stream of its own is sent the shared stream again.
 fn merges(own: &Stream, other: &Stream) -> usize {
     let pairs = own
         .iter()
         .map(|(time, payload)| other.get(time) == Some(payload));
     let same: Vec<bool> = pairs.collect();
-    // Two who hear nothing are sent the same for a packet or two.
+    // Two participants who hear silence are sent the same packets for a short time.
     let runs = same.chunk_by(|a, b| a == b).filter(|run| run.len() >= 10);
     let runs: Vec<bool> = runs.map(|run| run[0]).collect();
     runs.windows(2).filter(|pair| !pair[0] && pair[1]).count()
 }
 
-/// What somebody heard of a voice.
+/// What a listener heard of a voice.
 struct Recording {
     name: String,
     said: Arc<[f32]>,
     heard: Vec<f32>,
 }
 
-/// Mean PESQ-WB of the pieces of each scene's voices. In one go: the instrument takes both processors, and seconds to
-/// start.
+/// Returns the mean PESQ-WB over the pieces of each scene's voices. All files go in one call,
+/// because the instrument takes both processors and seconds to start.
 fn score(scenes: &[Vec<Recording>]) -> Vec<f64> {
     let mut files: Vec<PathBuf> = Vec::new();
     for Recording { name, said, heard } in scenes.iter().flatten() {
@@ -192,7 +192,7 @@ fn score(scenes: &[Vec<Recording>]) -> Vec<f64> {
         let correlation = pair["correlation"].as_f64();
         assert!(correlation > Some(0.5), "this is another voice: {pair}");
     }
-    // Every scene has the same voices, so as many pieces.
+    // All scenes have the same voices and therefore the same number of pieces.
     let of_scene = pairs.chunks_exact(pairs.len() / scenes.len());
     let mean = |pairs: &[Value]| {
         let scores = pairs.iter().map(|pair| pair["pesq_wb"].as_f64().unwrap());
@@ -201,8 +201,8 @@ fn score(scenes: &[Vec<Recording>]) -> Vec<f64> {
     of_scene.map(mean).collect()
 }
 
-/// What is heard of the human voices in a scene, a minute of them in all, and how often listeners came
-/// back to the stream of the others.
+/// Returns what is heard of the human voices in a scene, a minute in all, and how often listeners
+/// returned to the shared stream.
 fn listen(scene: Scene, clumsy: bool) -> (Vec<Recording>, usize) {
     let voices: Vec<Arc<[f32]>> = VOICES[..3].iter().map(|name| voice(name)).collect();
     let (mut recordings, mut merged) = (Vec::new(), 0);
@@ -220,7 +220,7 @@ fn listen(scene: Scene, clumsy: bool) -> (Vec<Recording>, usize) {
 }
 
 #[test]
-fn voice_stays_as_good_while_roles_change() {
+fn role_changes_do_not_degrade_a_voice_for_its_listeners() {
     let scenes = [
         (Scene::Speaks(LEADS), 10),
         (Scene::Speaks(FOLLOWS), 10),
@@ -258,14 +258,14 @@ fn voice_stays_as_good_while_roles_change() {
     }
 }
 
-/// 7 s, as in `quality.rs`.
+/// The length of a scored piece, 7 s as in `quality.rs`.
 const PIECE: usize = 7 * RATE;
 
 /// Samples of a tick and of a packet.
 const TICK: usize = 960;
 
-/// What comes before the words of a period.
+/// The silence before a side talker's words in each period.
 const PAUSE: usize = PERIOD - WORDS;
 
-/// 60 dB under the voice.
+/// A gain of -60 dB.
 const WHISPER: f32 = 1e-3;

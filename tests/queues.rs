@@ -1,4 +1,4 @@
-//! Which queues the threads that carry audio may use, read from the source.
+//! Which queues the real-time threads and the code around them may use, checked against the source.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ const REAL_TIME: [&str; 5] = [
     "src/server.rs",
 ];
 
-/// Queues in which one end may wait for the other, or for another thread at the same end.
+/// Queues in which one end may wait for the other end, or for another thread at its own end.
 const MAY_WAIT: [&str; 5] = [
     "crossbeam_channel",
     "crossbeam_queue",
@@ -20,17 +20,18 @@ const MAY_WAIT: [&str; 5] = [
     "kanal",
 ];
 
-/// Where such a queue does no harm.
+/// Permitted uses of such a queue.
 const EXCEPT: [(&str, &str); 3] = [
-    // Mixers tell by this, before their first slot, whether they were given real-time priority.
+    // The mixers report by this queue, before their first slot, whether they have real-time
+    // priority.
     ("src/audio/mod.rs", "mpsc"),
-    // Neither end carries audio.
+    // Neither end of this queue is a real-time thread.
     ("src/conference/handle.rs", "mpsc"),
     ("src/conference/owner.rs", "mpsc"),
 ];
 
 #[test]
-fn threads_that_carry_audio_use_queues_that_never_wait() {
+fn real_time_threads_use_only_queues_that_never_wait() {
     let mut found = Vec::new();
     for file in REAL_TIME.iter().flat_map(|path| files(path)) {
         let text = std::fs::read_to_string(&file).expect("it is there");
@@ -46,7 +47,7 @@ fn threads_that_carry_audio_use_queues_that_never_wait() {
 }
 
 #[test]
-fn every_ring_is_made_where_its_bound_is_declared() {
+fn every_ring_is_created_where_its_bound_is_declared() {
     let makers = files("src").into_iter().filter(|file| {
         let text = std::fs::read_to_string(file).expect("it is there");
         text.contains("RingBuffer")
@@ -55,7 +56,7 @@ fn every_ring_is_made_where_its_bound_is_declared() {
     assert_eq!(makers, [Path::new("src/queues.rs")]);
 }
 
-/// A file, or all Rust files of a folder and those in it.
+/// Returns the path itself if it is a file, or all Rust files below it.
 fn files(path: &str) -> Vec<PathBuf> {
     let path = Path::new(path);
     if path.is_file() {

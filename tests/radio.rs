@@ -1,5 +1,5 @@
-//! Radios as processes: a key on standard input, signals, a voice. The floor holder is heard by the others and not by
-//! itself, and a radio that is killed does not keep the floor.
+//! Radios as processes, controlled by keys on standard input, by signals or by voice. The floor
+//! holder is heard by the others but not by itself, and a killed radio does not keep the floor.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -26,7 +26,7 @@ use mixminus::join::radio::server_events::of_http;
 use mixminus::join::whip_client::WhipEndpoint;
 use serde_json::{Value, json};
 
-/// A radio with a tone for a voice, recorded.
+/// A radio that sends a tone and records what it hears.
 struct Talker {
     radio: Radio,
     heard: PathBuf,
@@ -49,23 +49,23 @@ impl Talker {
         Talker { radio, heard }
     }
 
-    /// How loud each voice is where it is loudest.
+    /// Returns the level of each tone where it is loudest.
     fn hears(&self) -> [Line; 3] {
         let pcm = read(&self.heard);
         TONES_HZ.map(|hz| line(&pcm, hz))
     }
 }
 
-/// How long somebody talks: for two windows of a second, wherever they begin.
+/// How long a radio talks: long enough for two windows of a second, wherever they begin.
 const TALK: Duration = Duration::from_secs(2);
 
-/// How long the playouts between two rooms take to settle.
+/// How long the playouts take to settle after a radio has monitored another room.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long silence is listened to.
+/// How long silence is recorded.
 const LISTEN_TO_SILENCE: Duration = Duration::from_secs(2);
 
-/// How long something that must not be said is waited for.
+/// How long the test waits for an event that must not come.
 const IN_VAIN: Duration = Duration::from_millis(300);
 
 fn sending(on: bool) -> impl Fn(&Value) -> bool {
@@ -77,7 +77,7 @@ fn is(who: &str) -> impl Fn(&Value) -> bool {
 }
 
 #[test]
-fn radio_with_the_floor_is_heard_and_the_next_one_waits() {
+fn radio_with_the_floor_is_heard_and_the_next_radio_waits_in_the_queue() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt" }));
     let folder = scratch("radio-turns");
@@ -103,18 +103,18 @@ fn radio_with_the_floor_is_heard_and_the_next_one_waits() {
     ann.radio.wait("floor_taken", is(&ben_id));
     sleep(TALK);
     let mark = ann.radio.mark();
-    // Enter turns it over.
+    // Enter toggles the key.
     ben.radio.key("");
     ann.radio.wait_after(mark, "floor_idle", |_| true);
 
-    // A key that ends releases.
+    // The end of standard input releases the key.
     let mark = ann.radio.mark();
     ben.radio.key("");
     ann.radio.wait_after(mark, "floor_taken", is(&ben_id));
     drop(ben.radio.take_stdin());
     ann.radio.wait_after(mark, "floor_idle", |_| true);
 
-    // A holder who is killed keeps it no longer than the end of media takes to be noticed.
+    // A killed holder loses the floor as soon as the server has noticed the end of media.
     let mark = ann.radio.mark();
     cleo.radio.key("1");
     ann.radio.wait_after(mark, "floor_taken", is(&cleo_id));
@@ -137,13 +137,14 @@ fn radio_with_the_floor_is_heard_and_the_next_one_waits() {
     }
     let [of_ann, of_ben] = [talkers[0].hears(), talkers[1].hears()];
     println!("ann hears {of_ann:.1?}, ben {of_ben:.1?}");
-    // Each says -12 dBFS. What another's beginning and end spread over all frequencies is no tone.
+    // Each tone is sent at -12 dBFS. The start and end of another radio's tone spread over all
+    // frequencies, but are no tone.
     assert!(of_ann[1].noise_db > -20.0 && of_ben[0].noise_db > -20.0);
     assert!(of_ann[0].loudest_db < -55.0 && of_ben[1].loudest_db < -55.0);
 }
 
 #[test]
-fn radio_is_pressed_by_signals_when_audio_is_on_standard_input() {
+fn radio_takes_its_key_from_signals_when_audio_is_on_standard_input() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt" }));
     let ear = Radio::join(&served.url("lobby"), "ear", &["--record", "/dev/null"]);
@@ -170,7 +171,7 @@ fn radio_is_pressed_by_signals_when_audio_is_on_standard_input() {
 }
 
 #[test]
-fn vox_takes_the_floor_with_the_first_syllable_and_releases_it() {
+fn radio_vox_requests_the_floor_with_the_first_syllable_and_releases_it() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt" }));
     let folder = scratch("radio-voice");
@@ -180,7 +181,7 @@ fn vox_takes_the_floor_with_the_first_syllable_and_releases_it() {
         read(&voice)
     };
     let mut pcm = vec![0.0; 2 * RATE];
-    // A soft beginning of 100 ms, -36 dBFS: alone it is no voice.
+    // A soft first syllable of 100 ms at -36 dBFS: too quiet to trigger VOX by itself.
     let soft = tone(TONES_HZ[2], 1);
     pcm.extend(soft[..RATE / 10].iter().map(|sample| sample * 0.063));
     pcm.extend(tone(TONES_HZ[0], 2));
@@ -203,7 +204,7 @@ fn vox_takes_the_floor_with_the_first_syllable_and_releases_it() {
     radio.ended();
     ear.stop();
     let pcm = read(&heard);
-    // In windows of 20 ms, those in which a tone is there.
+    // The total length of the windows of 20 ms that contain a tone.
     let heard_ms = |hz, least_db| {
         let windows = pcm.chunks_exact(RATE / 50);
         let there = windows.filter(|window| level_db(window, hz) > least_db);
@@ -212,12 +213,12 @@ fn vox_takes_the_floor_with_the_first_syllable_and_releases_it() {
     let (soft_ms, loud_ms) = (heard_ms(TONES_HZ[2], -44.0), heard_ms(TONES_HZ[0], -24.0));
     println!("of 100 ms {soft_ms} are heard, of 2 s {loud_ms} ms");
     assert!(soft_ms >= 60, "{soft_ms}");
-    // What was sent at once is caught up with: it is played faster.
+    // The buffered start is sent at once, so the listener plays it faster to catch up.
     assert!((1_600..=2_100).contains(&loud_ms), "{loud_ms}");
 }
 
 #[test]
-fn key_only_opens_the_microphone_where_there_is_no_floor() {
+fn radio_key_only_opens_the_microphone_in_a_room_without_floor_control() {
     let served = Served::start();
     let folder = scratch("radio-open");
     let mut ann = Talker::join(&served, &folder, 0);
@@ -245,7 +246,7 @@ fn key_only_opens_the_microphone_where_there_is_no_floor() {
 }
 
 #[test]
-fn monitored_room_is_heard_at_its_gain_and_can_be_left() {
+fn radio_hears_a_monitored_room_at_its_gain_and_can_stop_monitoring_it() {
     let served = Served::start();
     let folder = scratch("radio-listen");
     let (tone, heard) = (folder.join("tone.wav"), folder.join("heard.wav"));
@@ -258,7 +259,7 @@ fn monitored_room_is_heard_at_its_gain_and_can_be_left() {
         &[
             "--ptt",
             "--play=/dev/zero",
-            "--listen=yard=-12",
+            "--monitor=yard=-12",
             "--record",
             heard.to_str().unwrap(),
         ],
@@ -267,7 +268,7 @@ fn monitored_room_is_heard_at_its_gain_and_can_be_left() {
     ear.wait("ok", told);
     sleep(SETTLE + TALK);
     let mark = ear.mark();
-    ear.key("listen");
+    ear.key("monitor");
     ear.wait_after(mark, "ok", told);
     sleep(LISTEN_TO_SILENCE);
     ear.stop();
@@ -275,14 +276,14 @@ fn monitored_room_is_heard_at_its_gain_and_can_be_left() {
     let pcm = read(&heard);
     let loudest_db = line(&pcm, TONES_HZ[0]).loudest_db;
     println!("the yard is heard at {loudest_db:.1} dBFS");
-    // It says -12 dBFS.
+    // The tone is sent at -12 dBFS, and monitored at -12 dB.
     assert!((-27.0..=-21.0).contains(&loudest_db), "{loudest_db}");
     let end = &pcm[pcm.len() - RATE..];
     assert!(level_db(end, TONES_HZ[0]) < -60.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn http_grants_the_floor_where_there_is_no_data_channel() {
+async fn client_requests_the_floor_over_http_where_there_is_no_data_channel() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
     let join = |name: &'static str| {
@@ -316,7 +317,8 @@ async fn http_grants_the_floor_where_there_is_no_data_channel() {
         let released = ann.controls().release_floor().await;
         assert!(matches!(released, Some(Ok(()))), "{released:?}");
     }
-    // At once, or when what ann has said is through; asked again, the answer is how it stands.
+    // The floor is granted at once or when the end of Ann's talk has been played; a repeated
+    // request returns the current state.
     let turn = async {
         while of_http(4, &ask(&ben).await)["event"] != "floor_granted" {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -330,7 +332,7 @@ async fn http_grants_the_floor_where_there_is_no_data_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_connection_releases_the_floor_and_a_stuck_key_does_not_take_it() {
+async fn radio_releases_the_floor_with_its_connection_and_a_stuck_key_does_not_request_it_again() {
     let echo = Echo::start().await;
     let arguments = ["--ptt", "--play", "/dev/zero"];
     let mut radio = Radio::start(&echo.url, "radio", &arguments);
@@ -357,7 +359,7 @@ async fn lost_connection_releases_the_floor_and_a_stuck_key_does_not_take_it() {
     tokio::task::block_in_place(|| radio.wait_after(mark, "room", |_| true));
     tokio::time::sleep(IN_VAIN).await;
     assert_eq!(echo.heard("floor_request").len(), 1);
-    // Pressed anew it asks anew, and gives back when nobody answers.
+    // A new press sends a new request, which fails if the server does not answer.
     radio.key("r");
     radio.key("p");
     tokio::task::block_in_place(|| {
@@ -371,7 +373,7 @@ async fn lost_connection_releases_the_floor_and_a_stuck_key_does_not_take_it() {
 }
 
 #[test]
-fn radio_whose_microphone_ends_fails_and_a_file_may_end() {
+fn radio_fails_when_its_microphone_ends_but_not_when_a_file_ends() {
     let served = Served::start();
     let folder = scratch("radio-deaf");
     let pipe = folder.join("pipe");
@@ -402,7 +404,7 @@ fn radio_whose_microphone_ends_fails_and_a_file_may_end() {
 }
 
 #[test]
-fn enter_key_presses_anew_after_a_denial() {
+fn radio_requests_the_floor_anew_on_enter_after_a_denial() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
     let join = |name| Radio::join(&served.url("lobby"), name, &["--ptt", "--play=/dev/zero"]);
@@ -422,7 +424,7 @@ fn enter_key_presses_anew_after_a_denial() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rooms_and_priority_go_with_the_join_and_gains_after_it() {
+async fn radio_sends_monitored_rooms_and_priority_with_the_join_and_gains_after_it() {
     let echo = Echo::start().await;
     let arguments = [
         "--listen",
@@ -435,11 +437,11 @@ async fn rooms_and_priority_go_with_the_join_and_gains_after_it() {
     let radio = Radio::start(&echo.url, "radio", &arguments);
     echo.say(r#"{"event":"room","room":{"name":"lobby","mode":"ptt"}}"#)
         .await;
-    let listen = echo.hear("listen").await;
+    let monitor = echo.hear("monitor").await;
     assert_eq!(
-        listen["rooms"],
+        monitor["rooms"],
         json!([{"room": "a"}, {"room": "b", "gain_db": -6.0}])
     );
-    assert_eq!(echo.queries(), ["name=radio&listen=a%2Cb&priority=7"]);
+    assert_eq!(echo.queries(), ["name=radio&monitor=a%2Cb&priority=7"]);
     tokio::task::block_in_place(|| radio.stop());
 }

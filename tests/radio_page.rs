@@ -1,6 +1,7 @@
-//! Three pages in real Chromium browsers on radio channels: who presses the key is heard by the others and by nobody
-//! else, who presses second waits, is told where, and has the floor when the first lets go; another network takes the
-//! floor from nobody but who has it; other channels are heard beside one's own.
+//! Three pages in real Chromium browsers on radio channels: the participant who presses the key is
+//! heard by the others only; the second waits in the queue, is shown the position, and gets the
+//! floor when the first releases it; a change of network costs only the floor holder the floor;
+//! other channels are heard beside the own channel.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -21,7 +22,7 @@ use common::test_server::TestServer;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_talks_at_a_time_and_the_next_is_promoted() {
+async fn page_radio_lets_one_talk_at_a_time_and_promotes_the_next_in_the_queue() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     server.configure("harbour", &patient()).await;
@@ -29,7 +30,7 @@ async fn one_talks_at_a_time_and_the_next_is_promoted() {
     let windows = ["room=harbour,width=1280"; 2].into_iter();
     let windows = windows.chain(["room=harbour,width=360,touch=1"]);
     let said = perform(&server, "radio.mjs", &files, windows).await;
-    // Open while one talks, and at no other time.
+    // The microphone is open while the participant talks, and at no other time.
     let microphone = json!({
         "whileHeld": true, "afterRelease": false, "afterRevoke": false, "afterDeny": false, "inConference": false,
     });
@@ -58,7 +59,7 @@ async fn one_talks_at_a_time_and_the_next_is_promoted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_channel_is_heard_as_loud_as_one_likes() {
+async fn page_plays_a_monitored_channel_at_the_chosen_volume() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     for room in ["harbour", "anchorage", "night-watch"] {
@@ -73,7 +74,7 @@ async fn another_channel_is_heard_as_loud_as_one_likes() {
     let said = perform(&server, "channels.mjs", &files, windows).await;
     let expected = json!({
         "own": "free", "room": "night-watch", "places": ["anchorage", "night-watch"],
-        "focus": "Listen to night-watch", "volume": "50", "asksAtEachStep": false,
+        "focus": "Monitor night-watch", "volume": "50", "asksAtEachStep": false,
     });
     assert_eq!(said, expected);
     let heard = |phase: &str| read(&files.join(format!("{phase}.wav")));
@@ -91,7 +92,7 @@ async fn another_channel_is_heard_as_loud_as_one_likes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clicks_in_a_hurry_do_no_harm() {
+async fn page_survives_hurried_clicks() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     let files = scratch("radio_clicks");
@@ -101,14 +102,14 @@ async fn clicks_in_a_hurry_do_no_harm() {
     server.stop().await;
 }
 
-/// A radio channel in which nobody is cut off on a machine that takes its time: not for talking long, nor for having
-/// sent nothing for a while.
+/// The settings of a push-to-talk room with long limits, so that on a slow machine no participant
+/// loses the floor for talking long or for sending nothing for a while.
 fn patient() -> Value {
     json!({ "mode": "ptt", "talk_limit_s": 300, "end_of_media_ms": 60_000 })
 }
 
 #[test]
-fn a_tone_that_was_resampled_is_as_loud_as_it_was() {
+fn gapless_level_of_a_resampled_tone_is_unchanged() {
     for ratio in [0.995, 1.0, 1.005] {
         let turns = |at: usize| TONES_HZ[1] * ratio * at as f64 / 48_000.0;
         let tone: Vec<f32> = (0..48_000)

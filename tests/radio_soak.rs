@@ -1,9 +1,9 @@
-//! Fifty rooms of radios whose owners press, talk, forget to release, change the channel, the mode and their minds, and
-//! vanish: no floor is ever stuck, and no sound.
+//! Fifty rooms of radios that press, talk, keep the key pressed, switch the room, change its mode
+//! and vanish: no floor and no sound is ever stuck.
 //!
-//! `cargo test --test radio_soak -- --ignored --nocapture` does it for ten minutes, `SOAK_SEED` with another seed.
-//! Everything is judged by what the server shows of itself and by what its clients are sent, with margins for a machine
-//! that is busy with something else: what is stuck stays so.
+//! `cargo test --test radio_soak -- --ignored --nocapture` runs for ten minutes; `SOAK_SEED` sets
+//! another seed. All judgements rest on what the server reports and on what its clients are sent,
+//! with margins for a busy machine: what is stuck stays stuck beyond any margin.
 
 #[path = "common/call.rs"]
 #[allow(dead_code, reason = "each test uses its own part")]
@@ -35,41 +35,42 @@ use world::World;
 
 const ROOMS: usize = 50;
 
-/// Threads that drive the radios, beside the one that watches.
+/// Threads that drive the radios, beside the thread that checks them.
 const DRIVERS: usize = 2;
 
-/// What the rooms go through.
+/// The modes that the rooms change between.
 const MODES: [&str; 6] = ["open", "ptt", "multi:2", "cut-in", "broadcast", "moderated"];
 
-/// T1, T2 and T3, short, so that they are often over.
+/// T1, T2 and T3, short so that they often expire.
 const END_OF_MEDIA: Duration = Duration::from_millis(600);
 const TALK_LIMIT: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(300);
 
-/// What is on its way after a release is played for no longer.
+/// After a release, sound that is under way is played for at most this long.
 const LONGEST_DRAIN: Duration = Duration::from_millis(550);
 
-/// What a machine of two cores may add that has other work to do.
+/// The delay that a busy machine with two cores may add.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// A command over the data channel is answered by then, a join connected.
+/// The time limits for the answer to a command over the data channel, and for the connection after
+/// a join.
 const ANSWERED: Duration = Duration::from_secs(8);
 const CONNECTED: Duration = Duration::from_secs(15);
 
-/// A packet of sound.
+/// The length of a packet of sound.
 const PACKET: Duration = Duration::from_millis(60);
 
-/// A peer that fell silent is reaped after 26 s.
+/// The server removes a peer that fell silent after 26 s.
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]
-fn no_floor_and_no_sound_is_stuck() {
+fn rooms_of_radios_never_have_a_stuck_floor_or_sound() {
     soak(Duration::from_secs(15));
 }
 
 #[test]
 #[ignore = "ten minutes"]
-fn no_floor_and_no_sound_is_stuck_in_ten_minutes() {
+fn rooms_of_radios_never_have_a_stuck_floor_or_sound_in_ten_minutes() {
     soak(Duration::from_secs(600));
 }
 
@@ -131,7 +132,8 @@ fn soak(time: Duration) {
     world.host.stop();
 }
 
-/// Two mixers, so that rooms are listened to across them; packets of 60 ms, so that there may be many radios.
+/// Two mixers, so that rooms are monitored across them; packets of 60 ms, so that there can be many
+/// radios.
 fn config() -> Config {
     let mut config = Config {
         mixers: Some(2),
@@ -143,7 +145,7 @@ fn config() -> Config {
     config.room.floor.talk_limit = Some(TALK_LIMIT);
     config.room.floor.grace = GRACE;
     config.room.floor.queue_limit = 3;
-    // Everybody comes from one address, more often than people do, and may listen to any room.
+    // All clients have one address, act more often than people do, and may monitor any room.
     config.room.allow_monitors = Some(true);
     let often = Rate::new(1_000_000, 10_000);
     config.rates.joins = often;
@@ -151,7 +153,7 @@ fn config() -> Config {
     config
 }
 
-/// Radios that one thread drives.
+/// The radios that one thread drives.
 struct Crew<'a> {
     world: &'a World,
     users: Vec<User>,
@@ -161,7 +163,8 @@ struct Crew<'a> {
 }
 
 impl Crew<'_> {
-    /// Everybody does what comes into his mind; now and then one goes elsewhere, every fifth of them without a word.
+    /// Lets every radio act at random; at times moves one radio to another room, and lets every
+    /// fifth of these vanish instead.
     fn storm(&mut self) {
         for user in &mut self.users {
             user.act(self.world);
@@ -170,7 +173,7 @@ impl Crew<'_> {
         if now < self.moves {
             return;
         }
-        // Every other time it is one who talks.
+        // Alternately a radio that talks and one that does not.
         let of_talkers = self.moved.is_multiple_of(2);
         let may_move = |user: &&mut User| user.is_in() && user.is_talking() == of_talkers;
         let mut movable: Vec<&mut User> = self.users.iter_mut().filter(may_move).collect();
@@ -189,7 +192,7 @@ impl Crew<'_> {
     }
 }
 
-/// Three or four belong to each room.
+/// Joins three or four radios to each room.
 fn crews(world: &World, seed: u64) -> Vec<Crew<'_>> {
     let tone: &'static [&'static [u8]] = tone().leak();
     let mut rng = Rng::of(seed);
@@ -208,7 +211,7 @@ fn crews(world: &World, seed: u64) -> Vec<Crew<'_>> {
         let user = User::join(world, nth % ROOMS, nth % ROOMS, tone, rng);
         let crew = &mut crews[nth % DRIVERS];
         crew.users.push(user);
-        // The first must not wait for the last.
+        // Radios that have joined must be driven while the others join.
         for crew in &mut crews {
             crew.users.iter_mut().for_each(|user| user.turn(world));
         }
@@ -216,7 +219,8 @@ fn crews(world: &World, seed: u64) -> Vec<Crew<'_>> {
     crews
 }
 
-/// Everybody is driven and does this in each turn, and every room is watched, as long as `more` says so.
+/// Drives all radios, calls the given function on each and checks every room, as long as `more`
+/// returns true.
 fn together(
     crews: &mut [Crew],
     watch: &mut InvariantCheck,
@@ -247,7 +251,7 @@ fn together(
     });
 }
 
-/// The same for a while.
+/// Drives and checks for a while.
 fn pass(crews: &mut [Crew], watch: &mut InvariantCheck, time: Duration) {
     let end = Instant::now() + time;
     together(crews, watch, || Instant::now() < end, |_| {});
@@ -265,7 +269,8 @@ fn until_all_are_in(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// Everybody falls silent and lets go: all rooms are idle as soon as all timers are over.
+/// Silences all radios and releases all keys: all rooms become idle as soon as their timers have
+/// expired.
 fn hush(crews: &mut [Crew], watch: &mut InvariantCheck) {
     until_all_are_in(crews, watch);
     let world = crews[0].world;
@@ -284,7 +289,8 @@ fn hush(crews: &mut [Crew], watch: &mut InvariantCheck) {
     println!("idle after {:.1?}", begun.elapsed());
 }
 
-/// To where they belong, and to nothing else; every room is for one at a time, and by itself.
+/// Moves all radios to their own rooms, without monitoring; every room gets the mode `ptt` and no
+/// links.
 fn everybody_goes_home(crews: &mut [Crew], watch: &mut InvariantCheck) {
     let world = crews[0].world;
     for room in 0..ROOMS {
@@ -298,12 +304,12 @@ fn everybody_goes_home(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
     until_all_are_in(crews, watch);
     for user in everybody(crews) {
-        user.listen_to(world, &BTreeSet::new());
+        user.monitor(world, &BTreeSet::new());
     }
     pass(crews, watch, Duration::from_secs(1));
 }
 
-/// One in each room talks, its `nth`, and the others hear him and nobody else.
+/// Lets the `nth` radio of each room talk; the others hear that radio and no other.
 fn everybody_hears_one(crews: &mut [Crew], watch: &mut InvariantCheck, nth: usize) {
     let world = crews[0].world;
     let mut talkers: Vec<Option<u32>> = vec![None; ROOMS];
@@ -336,7 +342,7 @@ fn everybody_hears_one(crews: &mut [Crew], watch: &mut InvariantCheck, nth: usiz
     }
 }
 
-/// Everybody talks, and nobody has asked for the floor: a permit that was left open would let him be heard.
+/// All radios send sound without the floor: an open permit would let one be heard.
 fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut InvariantCheck) {
     let world = crews[0].world;
     let until = Instant::now() + Duration::from_secs(1);
@@ -357,7 +363,7 @@ fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// Nothing but reports and consent.
+/// The clients are sent only reports and consent checks.
 fn nothing_is_sent(crews: &mut [Crew], watch: &mut InvariantCheck) {
     pass(crews, watch, Duration::from_secs(4));
     let sounds = |crews: &mut [Crew]| everybody(crews).map(|user| user.sounds).sum::<u64>();
@@ -369,7 +375,7 @@ fn nothing_is_sent(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// Everybody leaves, the rooms end, and those who vanished are missed.
+/// All radios leave, the rooms end, and the server removes those that vanished.
 fn everybody_leaves(mut crews: Vec<Crew>) {
     let world = crews[0].world;
     for user in everybody(&mut crews) {
@@ -377,7 +383,8 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
     }
     for room in 0..ROOMS {
         let path = world::path(room);
-        // Those who vanished late must be missed by themselves, not sent away with their room.
+        // The server must remove radios that vanished late for their silence, not because their
+        // room ends.
         let reply = world.ask("PATCH", &path, r#"{"mode":"open"}"#);
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
@@ -397,7 +404,7 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
     assert_eq!(host.metric("mixminus_rooms", ""), 0.0);
 }
 
-/// Packets of a tone of 440.5 Hz at -20 dBFS, 60 ms each, for three seconds.
+/// Three seconds of 440.5 Hz at -20 dBFS as Opus packets of 60 ms.
 fn tone() -> Vec<&'static [u8]> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio)
         .expect("an encoder");

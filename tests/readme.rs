@@ -1,5 +1,5 @@
-//! Every README stays true: the settings table is the program's, configurations load, command lines
-//! and messages are accepted, links lead somewhere, the radio talks.
+//! Every README stays true: the settings table matches the program's, configurations load, command
+//! lines and messages are accepted, links have a target, and the radio script works.
 
 mod common {
     pub mod radio;
@@ -20,12 +20,12 @@ use mixminus::protocol::CommandMessage;
 
 /// One `README.md` of the repository.
 struct Readme {
-    /// Its path from the top.
+    /// Path relative to the repository's root.
     path: PathBuf,
     text: String,
 }
 
-/// Every README, the top one first.
+/// Returns every README, the one at the root first.
 fn readmes() -> Vec<Readme> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = vec![PathBuf::from("README.md")];
@@ -53,12 +53,12 @@ fn find_readmes(top: &Path, folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 impl Readme {
-    /// The text outside of fenced blocks.
+    /// Returns the text outside of fenced blocks.
     fn prose(&self) -> String {
         self.text.split("```").step_by(2).collect()
     }
 
-    /// The blocks of one language, without their fences.
+    /// Returns the contents of the fenced blocks of one language.
     fn blocks(&self, language: &str) -> Vec<String> {
         let fence = format!("```{language}\n");
         (self.text.split(fence.as_str()).skip(1))
@@ -66,21 +66,21 @@ impl Readme {
             .collect()
     }
 
-    /// What stands between the two marks of a name.
+    /// Returns the text between `<!-- name -->` and `<!-- /name -->`.
     fn between_marks(&self, name: &str) -> Option<&str> {
         let (_, rest) = self.text.split_once(&format!("<!-- {name} -->\n"))?;
         let (inside, _) = rest.split_once(&format!("<!-- /{name} -->"))?;
         Some(inside)
     }
 
-    /// Every link in square and round brackets, as it stands in the round ones.
+    /// Returns the target of every inline link.
     fn links(&self) -> Vec<String> {
         (self.prose().split("](").skip(1))
             .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
             .collect()
     }
 
-    /// Its headings as a link names them.
+    /// Returns the anchors of its headings.
     fn anchors(&self) -> Vec<String> {
         let prose = self.prose();
         let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -96,7 +96,7 @@ impl Readme {
     }
 }
 
-/// The blocks of one language in all READMEs.
+/// Returns the fenced blocks of one language in all READMEs.
 fn blocks(language: &str) -> Vec<String> {
     let readmes = readmes();
     let blocks = readmes.iter().flat_map(|readme| readme.blocks(language));
@@ -104,7 +104,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 #[test]
-fn settings_table_is_the_program_s() {
+fn readme_settings_table_matches_the_programs_settings() {
     let table = config::table();
     let readmes = readmes();
     let found: Vec<&str> = (readmes.iter())
@@ -114,7 +114,7 @@ fn settings_table_is_the_program_s() {
 }
 
 #[test]
-fn configurations_load() {
+fn readme_configurations_load() {
     let blocks = blocks("toml");
     assert!(!blocks.is_empty());
     for block in blocks {
@@ -124,7 +124,7 @@ fn configurations_load() {
     }
 }
 
-/// The words of each call of the program in a block of shell, the program's name first.
+/// Returns the words of each call of `mixminus` in a shell block, starting with the program's name.
 fn calls(block: &str) -> Vec<Vec<String>> {
     let block = block.replace("\\\n", " ");
     let parts = block.lines().flat_map(|line| line.split(['|', '&']));
@@ -138,7 +138,7 @@ fn calls(block: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn command_lines_are_accepted() {
+fn readme_command_lines_are_accepted() {
     let blocks = blocks("sh");
     let calls: Vec<Vec<String>> = blocks.iter().flat_map(|block| calls(block)).collect();
     for call in &calls {
@@ -146,7 +146,7 @@ fn command_lines_are_accepted() {
             panic!("{}\n{error}", call.join(" "));
         }
     }
-    // Each place where the name stands as a word of its own is one of them.
+    // Each line that has the program's name as a word of its own is such a call.
     let named = |line: &&str| line.split_whitespace().any(|word| word == "mixminus");
     let lines = blocks.iter().flat_map(|block| block.lines());
     let (seen, expected) = (calls.len(), lines.filter(named).count());
@@ -154,7 +154,7 @@ fn command_lines_are_accepted() {
 }
 
 #[test]
-fn messages_are_accepted() {
+fn readme_messages_are_accepted() {
     let blocks = blocks("json");
     assert!(!blocks.is_empty());
     for message in blocks.iter().flat_map(|block| block.lines()) {
@@ -165,7 +165,7 @@ fn messages_are_accepted() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn readme_links_have_a_target() {
     let (top, readmes) = (Path::new(env!("CARGO_MANIFEST_DIR")), readmes());
     let mut seen = 0;
     for readme in &readmes {
@@ -190,7 +190,7 @@ fn links_lead_somewhere() {
     assert!(seen >= 3, "{seen} links");
 }
 
-/// The first cells of the table that follows a line of a README.
+/// Returns the first cells of the table that follows the given text.
 fn first_cells(text: &str, before: &str) -> Vec<String> {
     let (_, rest) = text.split_once(before).expect("the table is there");
     let rows = rest.trim_start().lines().skip(1);
@@ -200,7 +200,7 @@ fn first_cells(text: &str, before: &str) -> Vec<String> {
 }
 
 #[test]
-fn readme_at_the_top_is_short_and_warns_on_its_first_screen() {
+fn root_readme_is_short_and_warns_on_its_first_screen() {
     let readmes = readmes();
     let text = &readmes[0].text;
     assert!(text.lines().count() < 200, "{} lines", text.lines().count());
@@ -211,7 +211,7 @@ fn readme_at_the_top_is_short_and_warns_on_its_first_screen() {
 }
 
 #[test]
-fn tables_at_the_top_name_what_there_is() {
+fn root_readme_tables_match_the_program() {
     let readmes = readmes();
     let text = &readmes[0].text;
     let common = (readmes[0].between_marks("common settings")).expect("the marks are there");
@@ -243,7 +243,7 @@ fn tables_at_the_top_name_what_there_is() {
     assert_eq!(modes, kinds);
 }
 
-/// The one block of a language that has a word in it.
+/// Returns the only block of a language that contains a word.
 fn block(language: &str, word: &str) -> String {
     let mut found = blocks(language).into_iter().filter(|it| it.contains(word));
     let block = found.next().unwrap_or_else(|| panic!("no {word}"));
@@ -252,7 +252,7 @@ fn block(language: &str, word: &str) -> String {
 }
 
 #[test]
-fn unit_of_the_radio_uses_flags_that_exist() {
+fn radio_systemd_unit_uses_existing_flags() {
     let unit = block("ini", "[Service]");
     let start = unit
         .lines()
@@ -276,10 +276,10 @@ fn unit_of_the_radio_uses_flags_that_exist() {
     }
 }
 
-/// The script as it stands there, with a sound card that is silent, and a button that is lost while it is pressed and
-/// then is there again.
+/// Runs the script of the README with a silent sound card and a button that is lost while it is
+/// pressed and then reappears.
 #[test]
-fn script_of_the_radio_takes_the_floor_when_its_button_is_pressed() {
+fn radio_script_takes_the_floor_when_its_button_is_pressed() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-radio");
     fs::create_dir_all(&folder).expect("the target folder can be written to");
     let program = |name: &str, script: &str| {
@@ -294,14 +294,14 @@ fn script_of_the_radio_takes_the_floor_when_its_button_is_pressed() {
          [ $(wc -l <{0}) = 1 ] && exit 1\necho rising; exec sleep 60\n",
         flags.display()
     );
-    // Left by an earlier run.
+    // May be left by an earlier run.
     let _ = fs::remove_file(&flags);
     program("gpiomon", &gpiomon);
     program("arecord", "#!/bin/sh\nexec cat /dev/zero\n");
     program("aplay", "#!/bin/sh\nexec cat >/dev/null\n");
     let radio = program("radio", &block("bash", "gpiomon"));
     let own = folder.join("mixminus");
-    // Left by an earlier run.
+    // May be left by an earlier run.
     let _ = fs::remove_file(&own);
     symlink(env!("CARGO_BIN_EXE_mixminus"), &own).expect("written");
 
@@ -320,11 +320,12 @@ fn script_of_the_radio_takes_the_floor_when_its_button_is_pressed() {
     assert_eq!(taken["name"], "board");
     let mark = ear.mark();
     ear.wait_after(mark, "floor_idle", |_| true);
-    // The other button.
+    // The second call of `gpiomon`, after the first one has failed.
     ear.wait_after(mark, "floor_taken", |_| true);
     let mark = ear.mark();
     ear.wait_after(mark, "floor_idle", |_| true);
-    // It is mixminus itself by now, so that whoever started it sees how it ends.
+    // The script has replaced itself with mixminus, so the process that started it sees the exit
+    // status.
     let process = board.id().to_string();
     let asked = Command::new("kill").args(["-s", "TERM", &process]).status();
     assert!(asked.expect("kill runs").success());
@@ -337,7 +338,7 @@ fn script_of_the_radio_takes_the_floor_when_its_button_is_pressed() {
 }
 
 #[test]
-fn test_command_is_what_integration_runs() {
+fn readme_test_command_is_what_continuous_integration_runs() {
     let ci = include_str!("../.ci/run");
     let commands = readmes()[0].blocks("sh");
     assert!(commands.iter().any(|block| block.trim() == "tests/run"));

@@ -1,6 +1,6 @@
-//! schemathesis, a client that knows nothing but `/v1/openapi.json`, asks for everything that the
-//! document allows and much that it forbids: no answer is a fault of the server, undocumented, or
-//! other than it is documented.
+//! schemathesis, a client that knows only `/v1/openapi.json`, sends requests that the document
+//! allows and many that it forbids: no response is a server error, undocumented, or different from
+//! its documentation.
 
 mod common {
     pub mod tools;
@@ -12,16 +12,18 @@ use mixminus::server::Server;
 
 use common::tools;
 
-/// How often each operation is tried at random, besides the examples and the edges of every value.
+/// How often each operation is tried at random, besides the examples and the edge values of every
+/// parameter.
 const TRIES: &str = "20";
 
-/// What is checked of every answer.
+/// What is checked in every response.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_answers_as_its_contract_says_whatever_is_asked() {
-    // Nothing is refused for its number: that would hide every other answer.
+async fn server_answers_random_requests_as_its_contract_says() {
+    // The rate limits are so high that no request is refused for its rate, which would hide every
+    // other response.
     let often = Rate::new(1_000_000, 10_000);
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let server = Server::start(Config {
@@ -56,7 +58,7 @@ async fn server_answers_as_its_contract_says_whatever_is_asked() {
     let output = tried.await.expect("it does not panic");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    // A run that tried nothing is no success.
+    // A run that tested no operation is a failure.
     let tested = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("Tested: "));

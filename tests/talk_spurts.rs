@@ -1,5 +1,6 @@
-//! Whether anything of a talk-spurt is cut off on the real path, from the key to the listener's ear: the first and the
-//! last 20 ms of each are a tone that is nowhere else within half a second.
+//! Whether anything of a talk-spurt is cut off on the real path, from the key to the listener's
+//! ear: the first and the last 20 ms of each talk-spurt are a tone that does not occur again within
+//! half a second.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -30,19 +31,20 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-/// A packet of 20 ms, which is one tone.
+/// Samples in a packet of 20 ms, which holds one tone.
 const PACKET: usize = 960;
 
-/// Packets of the shortest and the longest talk-spurt, and between two.
+/// Packets in a talk-spurt, and between two talk-spurts.
 const SPOKEN: RangeInclusive<u64> = 3..=60;
 const SILENT: RangeInclusive<u64> = 26..=60;
 
-/// As long after it was said as a tone is looked for: a little less than until its frequency comes again.
+/// How long after it was sent a tone is looked for: slightly less than the time until its frequency
+/// occurs again.
 const REACH: Duration = Duration::from_millis(440);
 
 const AMPLITUDE: f64 = 0.25;
 
-/// What is said: packet by packet, whether it belongs to a talk-spurt.
+/// For each packet, whether it belongs to a talk-spurt.
 #[derive(Clone)]
 struct Script(Arc<[bool]>);
 
@@ -73,7 +75,7 @@ impl Script {
         self.0.get(packet).copied().unwrap_or(false)
     }
 
-    /// The first and the last packet of each talk-spurt.
+    /// Returns the first and the last packet of each talk-spurt.
     fn ends(&self) -> Vec<(usize, usize)> {
         let starts = (1..self.0.len()).filter(|at| self.talks(*at) && !self.talks(at - 1));
         let last_of = |first: usize| (first..).take_while(|at| self.talks(*at)).last();
@@ -82,13 +84,14 @@ impl Script {
             .collect()
     }
 
-    /// Steps that share no factor with the number of frequencies: all come before any comes again.
+    /// Returns the frequency of a packet. The step shares no factor with the number of frequencies,
+    /// so that all occur before any occurs again.
     fn hz(packet: usize) -> f64 {
         500.0 + 150.0 * (packet * 7 % 24) as f64
     }
 }
 
-/// The script, read as a microphone is: it goes on while the key is not pressed.
+/// The script read like a microphone: it advances also while the key is not pressed.
 struct Voice {
     script: Script,
     at: usize,
@@ -114,13 +117,14 @@ impl Source for Voice {
     }
 }
 
-/// Presses the key with the first frame of a talk-spurt, releases it with the first after it.
+/// Presses the key with the first frame of a talk-spurt and releases it with the first frame after
+/// it.
 struct Finger {
     script: Script,
     gate: Arc<Gate>,
     presses: UnboundedSender<()>,
     was_talking: AtomicBool,
-    /// When the first sample of each packet was said.
+    /// The instant of the first sample of each packet.
     said: Mutex<Vec<Instant>>,
 }
 
@@ -142,7 +146,7 @@ impl Tap for Finger {
     }
 }
 
-/// What a listener hears, and when each frame was due.
+/// The frames that a listener hears, with the instant at which each was due.
 #[derive(Default)]
 struct Ear(Mutex<Vec<(Instant, Vec<f32>)>>);
 
@@ -153,7 +157,7 @@ impl Tap for Ear {
 }
 
 impl Ear {
-    /// The share of a packet's tone that was heard since it was said, where it is loudest.
+    /// Returns the share of a packet's tone that was heard after it was sent, where it is loudest.
     fn heard_of(&self, packet: usize, said: Instant) -> f64 {
         let frames = self.0.lock().unwrap();
         let first = frames.partition_point(|(due, _)| *due < said);
@@ -179,7 +183,8 @@ fn into(served: &Served, name: &str) -> ClientOptions {
     }
 }
 
-/// Asks when the key is pressed, and gives back when the last packet is sent, until the script is over.
+/// Requests the floor when the key is pressed and releases it when the last packet is sent, until
+/// the script is over.
 async fn talk(client: &mut Client, mut presses: UnboundedReceiver<()>, until: TokioInstant) {
     loop {
         tokio::select! {
@@ -198,8 +203,8 @@ async fn talk(client: &mut Client, mut presses: UnboundedReceiver<()>, until: To
     }
 }
 
-/// Says so many talk-spurts and judges them: those of which something is missing, and those that were said while the
-/// machine stood still, which are not judged.
+/// Sends so many talk-spurts and judges them. Returns a text for each that has lost something, and
+/// the number of those that fell into a stall of the machine and are not judged.
 async fn run(spurts: usize, seed: u64) -> (Vec<String>, usize) {
     let served = Served::start();
     served.room("spurts", &json!({ "mode": "ptt" }));
@@ -255,10 +260,14 @@ async fn run(spurts: usize, seed: u64) -> (Vec<String>, usize) {
     (cut, disturbed)
 }
 
-/// Of its amplitude: half of a tone that was cut in half. A codec leaves nine tenths.
+/// The least share of the amplitude of an undamaged tone. A codec leaves nine tenths; a tone cut in
+/// half has one half.
 const HEARD: f64 = 0.7;
 
-/// - `tries`: what is cut in each of so many runs is cut; a stall that the watch did not see cuts once.
+/// Panics if a talk-spurt is cut in every run.
+///
+/// - `tries`: the number of runs; a stall that the watch did not see cuts a talk-spurt only in one
+///   of them.
 async fn nothing_is_cut(spurts: usize, seed: u64, tries: u32) {
     let (mut cut, mut disturbed) = (Vec::new(), 0);
     for _ in 0..tries {
@@ -276,12 +285,12 @@ async fn nothing_is_cut(spurts: usize, seed: u64, tries: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_and_the_last_20_ms_of_talk_spurts_are_heard() {
+async fn listener_hears_the_first_and_the_last_20_ms_of_every_talk_spurt() {
     nothing_is_cut(15, 1, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes five minutes"]
-async fn the_first_and_the_last_20_ms_of_two_hundred_talk_spurts_are_heard() {
+async fn listener_hears_the_first_and_the_last_20_ms_of_two_hundred_talk_spurts() {
     nothing_is_cut(200, 2, 1).await;
 }

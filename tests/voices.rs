@@ -1,5 +1,5 @@
-//! Real voices through the whole system: everybody hears all the others and not themselves, and what
-//! is too loud together is held down, not cut off.
+//! Real voices through the whole system: each participant hears all the others but not itself, and
+//! voices that are too loud together are limited, not clipped.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -22,11 +22,11 @@ use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::Source;
 
-/// The longest voice of `fixtures/`, and what is under way at the end.
+/// The length of the longest voice of `fixtures/`, and a margin for the delay.
 const TALK: Duration = Duration::from_secs(26);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_voices_each_hear_the_three_others_and_not_themselves() {
+async fn participants_with_voices_hear_the_three_others_but_not_themselves() {
     let server = TestServer::start();
     let cue = Cue::default();
     let voices: Vec<Arc<[f32]>> = VOICES[..4].iter().map(|name| voice(name)).collect();
@@ -66,9 +66,9 @@ async fn four_voices_each_hear_the_three_others_and_not_themselves() {
     }
 }
 
-/// `mixer/tests/minus_one.rs` shows that the mix stays at or under -1 dBFS on its way into the encoder.
+/// `mixer/tests/minus_one.rs` shows that the mix stays at or below -1 dBFS before the encoder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
+async fn mix_of_three_voices_at_full_scale_neither_wraps_nor_clips() {
     let server = TestServer::start();
     let cue = Cue::default();
     let loud = |name: &&str| -> Arc<[f32]> {
@@ -97,7 +97,7 @@ async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
             "{name} at full scale is heard at {:.1} dB, {} ms late",
             found.level_db, found.lags_ms
         );
-        // The limiter takes off what is too much for all of them together.
+        // The limiter lowers all voices together when they are too loud.
         assert!(found.level_db > -12.0, "{name} is not heard");
         for (place, piece) in found.starts.iter().zip(pieces(voice)) {
             let there = sum.iter_mut().skip(*place);
@@ -116,8 +116,8 @@ async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
     assert!(plain > 2.0, "the voices never were too loud together");
     assert!(held > -6.0, "what is heard is no louder than one voice");
     assert!(run < 3, "{run} samples in a row are at full scale");
-    // What wraps jumps from one end of the scale to the other. These voices end at 8 kHz, where full
-    // scale takes three samples for that.
+    // A sample that wraps jumps from one end of the scale to the other. These voices contain
+    // nothing above 8 kHz, so that such a change takes three samples without wrapping.
     assert!(step < 1.5, "a step of {step} from one sample to the next");
 }
 
@@ -149,17 +149,17 @@ async fn leave(clients: Vec<(Client, Heard)>) -> Vec<Vec<f32>> {
     recordings
 }
 
-/// A voice that is there.
+/// A voice that was found in a recording.
 struct Found {
-    /// Of the median piece.
+    /// The level of the median piece.
     level_db: f64,
-    /// From the least to the greatest delay, to be shown.
+    /// The smallest and the largest delay, for the report.
     lags_ms: String,
-    /// Where each piece starts in the recording, in samples.
+    /// The start of each piece in the recording, in samples.
     starts: Vec<usize>,
 }
 
-/// The pieces of a voice, prepared.
+/// The spectra of the pieces of a voice.
 struct Said(Vec<Spectrum>);
 
 impl Said {

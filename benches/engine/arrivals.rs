@@ -1,4 +1,4 @@
-//! What is done to packets before they are PCM: storage, and playout with its decoder.
+//! Packets before they become PCM: the jitter buffer, and the playout with its decoder.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub fn bench(criterion: &mut Criterion) {
     stalls(criterion);
 }
 
-/// One packet in and one out, while so many wait.
+/// One packet in and one out, while a given number of packets wait.
 fn stores(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("jitter buffer");
     let payload = [7; 80];
@@ -44,7 +44,7 @@ fn stores(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One packet in and one tick out, the decoder included.
+/// One packet in and one tick out, decoding included.
 fn playouts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("playout");
     for (name, lost_every) in [("clean", u64::MAX), ("2 % lost", 50), ("10 % lost", 10)] {
@@ -68,8 +68,8 @@ fn playouts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The uplink of a server stands still: 120 ms in which every talker is concealed, beside as long in which
-/// every talker is decoded.
+/// A stall of the server's uplink: 120 ms in which every talker is concealed, compared with 120 ms
+/// in which every talker is decoded.
 fn stalls(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("120 ms of 100 talkers");
     group.sample_size(10);
@@ -82,7 +82,7 @@ fn stalls(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long six ticks take, after a second in which every packet came.
+/// Returns how long six ticks take, after a second in which every packet arrived.
 fn stall(speech: &[Payload], stalled: bool) -> Duration {
     let playout = || Playout::new(Layout::Mono, TICK, Box::new(OpusDecoder::new(Layout::Mono)));
     let mut talkers: Vec<Playout> = (0..100).map(|_| playout()).collect();

@@ -1,14 +1,14 @@
-//! What the engine's parts and a whole tick cost, at sizes that show how the cost grows.
+//! The cost of the engine's parts and of a whole tick, at sizes that show how the cost grows.
 //!
 //! | file | what |
 //! |---|---|
-//! | `sums.rs` | the sum and the sum without each, the limiter |
+//! | `sums.rs` | the sum, the sum without each participant, the limiter |
 //! | `arrivals.rs` | the jitter buffer and the playout around it |
-//! | `roles.rs` | who begins to talk splits off a group's encode, who has fallen silent merges again |
+//! | `roles.rs` | splitting a group's encode when a listener begins to talk, and merging it again |
 //! | `ticks.rs` | a room's whole tick |
-//! | `scene.rs` | a room of any size, for the two above |
+//! | `scene.rs` | a room of any size, for `roles.rs` and `ticks.rs` |
 //!
-//! `mixminus bench tick` measures the same as a user would see it: in percentiles, with speech.
+//! `mixminus bench tick` measures a tick as an operator sees it: in percentiles, with speech.
 
 use criterion::{criterion_group, criterion_main};
 

@@ -1,5 +1,6 @@
-//! Roles change: the tick in which a listener begins to talk, and so gets a copy of the group's encoder (a split), the
-//! one in which it goes back (a merge), and one in which nothing happens, all in a room where somebody else talks on.
+//! Changes of roles, in a room where another participant talks all the time: the tick in which a
+//! listener begins to talk and gets a copy of the group's encoder (a split), the tick in which it
+//! returns to the group (a merge), and a tick without a change.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The tick that is timed.
+/// The change in the tick that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turned {
     Nothing,
@@ -35,7 +36,7 @@ enum Turned {
     Merge,
 }
 
-/// A room in which the first always talks and the second does now and then.
+/// A room in which the first participant always talks and the second one at times.
 struct Stage {
     scene: Scene,
 }
@@ -43,14 +44,16 @@ struct Stage {
 impl Stage {
     fn new(people: u32) -> Stage {
         let mut scene = Scene::new(people, Profile::Voice);
-        // Both have heard somebody, and so both have a stream, which goes on for as long as anybody talks.
+        // Both participants have heard a voice, so both have a stream, which lasts as long as a
+        // participant talks.
         for (talkers, ticks) in [(1, 150), (2, 10), (1, 150)] {
             (0..ticks).for_each(|_| scene.turn(talkers));
         }
         Stage { scene }
     }
 
-    /// Lets the second begin to talk and fall silent again; how long the tick in question took.
+    /// Lets the second participant begin to talk and fall silent again; returns how long the timed
+    /// tick took.
     fn switch_once(&mut self, turned: Turned) -> Duration {
         let alone = self.encodes(1).0;
         let timed = match turned {
@@ -61,12 +64,12 @@ impl Stage {
                 self.until(1, |encodes| encodes == alone)
             }
         };
-        // Back to where it began, whichever of them was timed.
+        // Back to the start, whichever tick was timed.
         self.until(1, |encodes| encodes == alone);
         timed
     }
 
-    /// Ticks until one of as many encodes; how long that took.
+    /// Runs ticks until one has the wanted number of encodes; returns how long that tick took.
     fn until(&mut self, talkers: u32, is_there: impl Fn(u64) -> bool) -> Duration {
         for _ in 0..PATIENCE_TICKS {
             let (encodes, took) = self.encodes(talkers);
@@ -77,7 +80,7 @@ impl Stage {
         panic!("roles did not change within {PATIENCE_TICKS} ticks");
     }
 
-    /// One tick: its encodes, and how long it took.
+    /// Runs one tick; returns its number of encodes and how long it took.
     fn encodes(&mut self, talkers: u32) -> (u64, Duration) {
         let encoded = self.scene.encodes();
         let start = Instant::now();
@@ -86,5 +89,5 @@ impl Stage {
     }
 }
 
-/// Hangover of the gate and of the merge, several times.
+/// Several times the hangovers of the gate and of the merge.
 const PATIENCE_TICKS: u32 = 500;

@@ -1,4 +1,4 @@
-//! One room of any size, and two seconds of what its talkers say, over and over.
+//! One room of any size, and two seconds of what its talkers send, repeated.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use mixer::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
 pub const TICK: TickLength = TickLength::Ms20;
 
-/// A sine.
+/// Returns samples of a sine.
 pub fn tone(hz: f64, amplitude: f32, from: u64, samples: usize) -> Vec<f32> {
     (from..from + samples as u64)
         .map(|sample| {
@@ -42,7 +42,7 @@ pub fn speech() -> Vec<Payload> {
         .collect()
 }
 
-/// Lets everything go.
+/// Discards all packets.
 struct Drain;
 
 impl WorkPool for Drain {}
@@ -57,7 +57,7 @@ impl Sink for Drain {
     fn retired(&mut self, _: Retired) {}
 }
 
-/// A room full of people who could all talk.
+/// A room in which all participants may talk.
 pub struct Scene {
     engine: Engine,
     speech: Vec<Payload>,
@@ -65,7 +65,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Everybody is there and nobody talks.
+    /// Builds a room with this number of participants, none of whom talks.
     pub fn new(people: u32, profile: Profile) -> Scene {
         let recipe = Recipe::new(profile, &ReceiverLimits::default(), TICK);
         let mut engine = Engine::new(EngineLimits {
@@ -93,12 +93,12 @@ impl Scene {
         }
     }
 
-    /// Encodes so far.
+    /// Returns the number of encodes so far.
     pub fn encodes(&self) -> u64 {
         self.engine.stats().encodes_total
     }
 
-    /// One tick, in which a packet comes from each of the first `talkers`.
+    /// Runs one tick, in which a packet of each of the first `talkers` participants arrives.
     pub fn turn(&mut self, talkers: u32) {
         let slots = TICK.slots() as u64;
         let slot_us = SLOT.as_micros() as u64;

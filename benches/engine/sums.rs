@@ -1,4 +1,4 @@
-//! What is done to PCM: sums and limits.
+//! Operations on PCM: sums and limits.
 
 use std::hint::black_box;
 

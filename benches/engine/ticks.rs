@@ -19,7 +19,7 @@ pub fn bench(criterion: &mut Criterion) {
         (50, 50, Profile::LowDelay),
     ] {
         let mut scene = Scene::new(people, profile);
-        // Past the first silence's refreshes, and into the talk-spurt.
+        // Past the refreshes of the initial silence, in the middle of the talk-spurt.
         (0..150).for_each(|_| scene.turn(talkers));
         let name = BenchmarkId::new(profile.name(), format!("{people} people, {talkers} talk"));
         group.bench_function(name, |bencher| bencher.iter(|| scene.turn(talkers)));

@@ -1,4 +1,4 @@
-//! Values of flags that several subcommands take.
+//! Flag values that several subcommands share.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::target::TargetOptions;
 
-/// How a server is measured, and how it is started where it is started here.
+/// How a server is measured, and how it is started if the benchmark starts it.
 #[derive(Debug, Clone, Args)]
 pub struct Conditions {
     /// Seconds for which each state is measured
@@ -35,17 +35,18 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// How long a state is left alone before it is measured.
+    /// Returns the time for which each state settles before it is measured.
     pub fn settle(&self) -> Duration {
         Duration::from_secs(self.settle)
     }
 
-    /// How long it is measured.
+    /// Returns the time for which each state is measured.
     pub fn time(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 
-    /// How a server is started, as far as that does not hang on what is measured.
+    /// Returns the options with which a server is started, except those that depend on the
+    /// measurement.
     pub fn options(&self) -> TargetOptions {
         TargetOptions {
             profile: self.profile,
@@ -57,17 +58,17 @@ impl Conditions {
     }
 }
 
-/// How many of a room talk.
+/// How many of a room's participants talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Talkers {
-    /// So many.
+    /// This number of participants.
     Number(usize),
-    /// Everybody.
+    /// All participants.
     All,
 }
 
 impl Talkers {
-    /// How many that are of `people`; `None` when there are not so many.
+    /// Returns the number of talkers among `people`; `None` if there are fewer people than talkers.
     pub fn of(self, people: usize) -> Option<usize> {
         match self {
             Talkers::All => Some(people),
@@ -96,7 +97,7 @@ impl FromStr for Talkers {
     }
 }
 
-/// Text that says no number of talkers.
+/// Text that is no number of talkers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("it must be a whole number or all")]
 pub struct NoNumber;
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn talkers_are_a_number_or_all() {
+    fn talkers_flag_accepts_a_number_or_all() {
         assert_eq!("3".parse(), Ok(Talkers::Number(3)));
         assert_eq!("all".parse(), Ok(Talkers::All));
         assert_eq!("most".parse::<Talkers>(), Err(NoNumber));

@@ -1,4 +1,5 @@
-//! The harness of a measurement: one server, its clients, and what both are seen to do over a while.
+//! The harness of a measurement: one server, its clients, and the measurements of both over a
+//! period.
 
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
@@ -28,13 +29,13 @@ pub enum HarnessError {
     /// The clients do not start.
     #[error(transparent)]
     Swarm(#[from] SwarmError),
-    /// The process cannot be measured at all.
+    /// The process itself cannot be measured.
     #[error("cannot start the benchmark: {0}")]
     System(#[from] io::Error),
-    /// Somebody wanted it to end.
+    /// The user has interrupted the measurement.
     #[error("the benchmark was interrupted")]
     Interrupted,
-    /// The flags fit nothing that could be measured.
+    /// The combination of flags measures nothing.
     #[error("{0}")]
     Flags(&'static str),
 }
@@ -45,47 +46,48 @@ pub(super) struct Setting {
     pub(super) spec: TargetSpec,
     pub(super) options: TargetOptions,
     pub(super) speech: Speech,
-    /// How long everything is left alone before it is measured.
+    /// The time for which everything settles before it is measured.
     pub(super) settle: Duration,
-    /// How long it is measured.
+    /// The time for which it is measured.
     pub(super) time: Duration,
 }
 
 /// A measured server with one room, and the clients in it.
 pub(super) struct Harness {
     setting: Setting,
-    /// Before the target: clients say good-bye while there is somebody to hear it.
+    /// Dropped before the target, so that the clients close their connections while the server
+    /// still runs.
     swarm: Swarm,
     target: Target,
     talkers: Vec<Member>,
     listeners: Vec<Member>,
 }
 
-/// What was seen.
+/// The measurements of one period.
 #[derive(Debug, Clone)]
 pub(super) struct Figures {
-    /// What the clients saw.
+    /// What the clients counted.
     pub(super) tally: Box<SwarmStats>,
-    /// What the server's process cost, if it runs here.
+    /// Resources used by the server's process, if it runs here.
     pub(super) server: Option<Usage>,
-    /// What this process cost.
+    /// Resources used by this process.
     pub(super) own: Usage,
-    /// What the server says of itself.
+    /// The server's own metrics.
     pub(super) says: BTreeMap<String, f64>,
 }
 
 impl Figures {
-    /// Deadlines the server says it has missed.
+    /// Returns the number of missed deadlines, by the server's own metrics.
     pub(super) fn misses(&self) -> f64 {
         misses(&self.says)
     }
 
-    /// Percent of one processor.
+    /// Returns the server's CPU time in percent of one processor.
     pub(super) fn cpu_percent(&self) -> f64 {
         self.server.map_or(f64::NAN, |usage| usage.cpu_percent)
     }
 
-    /// Resident memory in bytes.
+    /// Returns the server's resident memory in bytes.
     pub(super) fn rss_bytes(&self) -> f64 {
         self.server.map_or(f64::NAN, |usage| usage.rss_bytes as f64)
     }
@@ -106,7 +108,7 @@ impl Harness {
         })
     }
 
-    /// Brings talkers in until there are `count`. The first two are ears as well.
+    /// Joins talkers until there are `count`. The first two also decode what they hear.
     pub(super) async fn talkers(&mut self, count: usize) -> Result<(), HarnessError> {
         let tones = self.tones(count);
         let joining = |number| Joining {
@@ -119,7 +121,8 @@ impl Harness {
         outcome
     }
 
-    /// Brings listeners in, or takes some out, until there are `count`. The first two are ears.
+    /// Joins or removes listeners until there are `count`. The first two also decode what they
+    /// hear.
     pub(super) async fn listeners(
         &mut self,
         count: usize,
@@ -141,7 +144,7 @@ impl Harness {
         outcome
     }
 
-    /// Makes rooms that nobody is in.
+    /// Makes rooms without participants.
     pub(super) async fn rooms(&self, count: usize) -> Result<(), HarnessError> {
         let names: Vec<String> = (0..count).map(|number| format!("idle-{number}")).collect();
         let made = stream::iter(&names).map(|name| self.target.make_room(name));
@@ -152,12 +155,12 @@ impl Harness {
         Ok(())
     }
 
-    /// Lets everything settle, then looks on.
+    /// Lets everything settle, then measures for the set time.
     pub(super) async fn measure(&self) -> Result<Figures, HarnessError> {
         self.measure_for(self.setting.time).await
     }
 
-    /// Lets everything settle, then looks on for this time.
+    /// Lets everything settle, then measures for this time.
     pub(super) async fn measure_for(&self, time: Duration) -> Result<Figures, HarnessError> {
         sleep(self.setting.settle).await;
         let says = self.counters().await;
@@ -178,7 +181,7 @@ impl Harness {
         })
     }
 
-    /// Ends all of it.
+    /// Closes the clients and stops the server.
     pub(super) async fn close(self) {
         drop(self.swarm);
         self.target.stop().await;
@@ -196,7 +199,8 @@ impl Harness {
         }
     }
 
-    /// Joins many, some at a time. After a failure no more are begun; those who got in are in.
+    /// Joins many clients, some at a time. After a failure no more joins are started; clients that
+    /// have joined stay.
     async fn join(&self, joining: Vec<Joining>) -> (Vec<Member>, Result<(), HarnessError>) {
         let mut joined = Vec::with_capacity(joining.len());
         let failed = AtomicBool::new(false);
@@ -218,12 +222,13 @@ impl Harness {
     }
 }
 
-/// Runs a measurement to its end, or until Ctrl-C or SIGTERM: dropped, it takes down all that it has set up.
+/// Runs a measurement to its end, or until Ctrl-C or SIGTERM; a dropped measurement removes
+/// everything that it has set up.
 pub(super) fn until_interrupted<T>(
     measurement: impl Future<Output = Result<T, HarnessError>>,
 ) -> Result<T, HarnessError> {
     use tokio::signal::unix::{SignalKind, signal};
-    // Signalling only: media has a thread of its own.
+    // The runtime does signalling only: media has a thread of its own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -244,8 +249,8 @@ const ROOM: &str = "bench";
 /// Clients of each kind that decode what they hear.
 const EARS: usize = 2;
 
-/// More tones than these are not told apart.
+/// The largest number of tones that can be told apart.
 const MAX_TONES: usize = 10;
 
-/// Joins under way at one time: enough to keep a server busy, not enough to time out.
+/// Joins at one time: enough to keep a server busy, too few to time out.
 const JOINS_AT_ONCE: usize = 16;

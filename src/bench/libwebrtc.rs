@@ -1,7 +1,9 @@
-//! A libwebrtc client as mouth and ear: what a browser's receiver makes of a stream, not what our own does.
+//! A libwebrtc client as talker or listener: it measures what a browser's receiver plays, not what
+//! the own client's does.
 //!
-//! `tests/tools/wrtc.sh` runs `@roamhq/wrtc` under Node. It plays a file into a call and records what its jitter
-//! buffer plays out, and says when the first sample of each was there, on the system's monotonic clock.
+//! `tests/tools/wrtc.sh` runs `@roamhq/wrtc` under Node. The script plays a file into a call,
+//! records what its jitter buffer plays, and reports the instant of the first sample of each on the
+//! system's monotonic clock.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +20,7 @@ use super::report::quantile;
 use super::target::child::{Directory, Process};
 use super::target::{Target, TargetError};
 
-/// Which client talks and listens.
+/// The client that talks and listens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ClientKind {
     /// The client of `mixminus join`, without its jitter buffer
@@ -28,16 +30,16 @@ pub enum ClientKind {
     Libwebrtc,
 }
 
-/// A libwebrtc client that does not do its part.
+/// Why a libwebrtc client fails.
 #[derive(Debug, Error)]
 pub enum LibwebrtcError {
-    /// There is none.
+    /// The script is missing.
     #[error("cannot start the libwebrtc client: {SCRIPT} is not in the current directory")]
     Missing,
-    /// It cannot be started, or the server gives it no room.
+    /// The client cannot be started, or the server makes no room for it.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// It ended early, or never connected.
+    /// The client ended early, or never connected.
     #[error("the libwebrtc client failed; the end of its output:\n{said}")]
     Failed {
         /// The last lines of its output.
@@ -45,14 +47,14 @@ pub enum LibwebrtcError {
     },
 }
 
-/// What a client is to do.
+/// The task of a client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Part {
     /// A 16-bit mono WAV file to play; a client without one only listens.
     pub(super) play: Option<PathBuf>,
     /// Where to record what is heard.
     pub(super) record: Option<PathBuf>,
-    /// How long the call lasts once connected.
+    /// How long the call lasts after it is connected.
     pub(super) time: Duration,
 }
 
@@ -61,44 +63,44 @@ pub(super) struct Client {
     lines: mpsc::Receiver<String>,
     said: Vec<String>,
     time: Duration,
-    /// Ends the process, when dropped.
+    /// Ends the process when dropped.
     _process: Process,
 }
 
-/// The report that a client prints when it ends.
+/// The report that a client prints at its end.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ClientReport {
     play: Spoken,
     record: Recorded,
-    /// What its receiver counted, if anything came.
+    /// The receiver's counters, if a packet arrived.
     pub(super) inbound: Option<Inbound>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Spoken {
-    /// When the first sample was.
+    /// The instant of the first sample.
     start_us: Option<f64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Recorded {
-    /// When the recording began, as it follows from each second of it.
+    /// The start of the recording, computed from each second of it.
     starts_us: Vec<f64>,
 }
 
-/// Samples that the receiver's jitter buffer changed (W3C webrtc-stats).
+/// Samples that the receiver's jitter buffer played or changed (W3C webrtc-stats).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Inbound {
-    /// All that it played.
+    /// All samples that it played.
     pub(super) total_samples_received: f64,
-    /// Made up.
+    /// Concealed samples.
     pub(super) concealed_samples: f64,
-    /// Of these, silence.
+    /// Concealed samples that are silence.
     pub(super) silent_concealed_samples: f64,
-    /// Inserted to lengthen the delay.
+    /// Samples inserted to lengthen the delay.
     pub(super) inserted_samples_for_deceleration: f64,
-    /// Removed to shorten it.
+    /// Samples removed to shorten the delay.
     pub(super) removed_samples_for_acceleration: f64,
 }
 
@@ -106,7 +108,7 @@ impl Client {
     /// Joins a room of a target and waits until media can flow.
     ///
     /// # Errors
-    /// [`LibwebrtcError`] when it does not come to that.
+    /// [`LibwebrtcError`] when no connection is established.
     pub(super) async fn join(
         target: &Target,
         room: &str,
@@ -119,10 +121,10 @@ impl Client {
         Ok(client)
     }
 
-    /// Connects two to each other; the first called the second.
+    /// Connects two clients to each other; the first calls the second.
     ///
     /// # Errors
-    /// [`LibwebrtcError`] when they are not connected.
+    /// [`LibwebrtcError`] when no connection is established.
     pub(super) async fn pair(
         caller: Part,
         callee: Part,
@@ -149,7 +151,7 @@ impl Client {
             return Err(LibwebrtcError::Missing);
         }
         let mut command = Command::new("sh");
-        // All that it says is one list of lines.
+        // Standard output and standard error are merged into one list of lines.
         command.args(["-c", "exec sh \"$0\" \"$@\" 2>&1"]);
         command.arg(script).arg(address);
         command.args(["--name", name, "--lead", "0"]);
@@ -173,7 +175,7 @@ impl Client {
     /// Waits for the end of the call.
     ///
     /// # Errors
-    /// [`LibwebrtcError::Failed`] when the client says nothing that can be read.
+    /// [`LibwebrtcError::Failed`] when the client prints no valid report.
     pub(super) async fn finish(mut self) -> Result<ClientReport, LibwebrtcError> {
         let limit = self.time + STEP_TIME;
         let outcome = timeout(limit, async {
@@ -216,20 +218,20 @@ impl Client {
 }
 
 impl ClientReport {
-    /// When the first sample was spoken; `None` for a client that only listened.
+    /// Returns when the first sample was spoken; `None` for a client that only listened.
     pub(super) fn spoken(&self) -> Option<Instant> {
         self.play.start_us.and_then(instant_of)
     }
 
-    /// When the first sample of the recording was heard; `None` if there was nothing to hear.
+    /// Returns when the first sample of the recording was heard; `None` if nothing was heard.
     pub(super) fn heard(&self) -> Option<Instant> {
-        // Not a number where nothing was recorded, and then no instant.
+        // The quantile of an empty recording is NaN, which is no instant.
         instant_of(quantile(&self.record.starts_us, 0.5))
     }
 }
 
 impl Inbound {
-    /// Adds another receiver's.
+    /// Adds the counters of another receiver.
     pub(super) fn add(&mut self, other: Inbound) {
         self.total_samples_received += other.total_samples_received;
         self.concealed_samples += other.concealed_samples;
@@ -239,7 +241,7 @@ impl Inbound {
     }
 }
 
-/// A point of the system's monotonic clock, in microseconds, on the standard library's.
+/// Converts a time of the system's monotonic clock, in microseconds, to an `Instant`.
 fn instant_of(us: f64) -> Option<Instant> {
     let now = clock_gettime(ClockId::Monotonic);
     let now_us = now.tv_sec as f64 * 1e6 + now.tv_nsec as f64 / 1e3;
@@ -247,7 +249,7 @@ fn instant_of(us: f64) -> Option<Instant> {
     Instant::now().checked_sub(ago)
 }
 
-/// A TCP port that nobody listens on.
+/// Returns a TCP port that is not in use.
 fn free_port() -> Result<u16, TargetError> {
     let bound = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let address = bound.map_err(|source| TargetError::Prepare {
@@ -257,14 +259,14 @@ fn free_port() -> Result<u16, TargetError> {
     Ok(address.port())
 }
 
-/// Relative to the folder that the sources are in.
+/// Path relative to the repository's root.
 const SCRIPT: &str = "tests/tools/wrtc.sh";
 
-/// What a client says when it can be called, and when media can flow.
+/// Lines that a client prints when it can be called, and when media can flow.
 const LISTENING: &str = "listening";
 const CONNECTED: &str = "connected";
 
-/// The first run fetches the packages.
+/// Long because the first run downloads the packages.
 const STEP_TIME: Duration = Duration::from_secs(300);
 
 const SHOWN_LINES: usize = 12;
@@ -274,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_is_read_and_placed_on_our_clock() {
+    fn libwebrtc_report_is_parsed_and_converted_to_instants() {
         let now = clock_gettime(ClockId::Monotonic);
         let second_ago_us = (now.tv_sec - 1) as f64 * 1e6 + now.tv_nsec as f64 / 1e3;
         let line = format!(
@@ -291,14 +293,14 @@ mod tests {
         assert_eq!(inbound.removed_samples_for_acceleration, 68.0);
         assert_eq!(inbound.inserted_samples_for_deceleration, 24.0);
         assert_eq!(inbound.concealed_samples, 960.0);
-        // A client that heard nothing has no receiver.
+        // A client that heard nothing reports no receiver.
         let silent = r#"{"connected_ms": 1, "play": {"start_us": 5}, "record": {"starts_us": []}}"#;
         let silent: ClientReport = serde_json::from_str(silent).expect("without a receiver");
         assert_eq!(silent.heard(), None);
         assert!(silent.inbound.is_none());
     }
 
-    /// A client whose script is `text`, and where that is.
+    /// Starts a client whose script is `text`; returns it with the script's folder.
     fn scripted(text: &str, part: Part) -> Result<(Client, Directory), LibwebrtcError> {
         let directory = Directory::new()?;
         directory.write("wrtc.sh", text)?;
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_is_followed_from_its_connection_to_its_end() {
+    async fn libwebrtc_client_is_followed_from_its_connection_to_its_end() {
         let script = r#"
             echo "a warning" >&2
             echo connected >&2
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_fails_is_quoted() {
+    async fn failure_of_a_libwebrtc_client_quotes_its_output() {
         let (mut client, _script) =
             scripted("echo no call today >&2", Part::default()).expect("a shell");
         let error = client.until(CONNECTED).await.expect_err("it ended");

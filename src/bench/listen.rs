@@ -1,8 +1,8 @@
-//! `mixminus bench listen`: what voices sound like on the far side of a server, as recordings for an
-//! instrument to judge: PESQ, POLQA, an ear.
+//! `mixminus bench listen`: records voices after a server, for an instrument such as PESQ or POLQA,
+//! or for the ear.
 //!
 //! Each voice talks in a room of its own, all at the same time, through each target in turn; one
-//! client listens in each room and records what it hears. Nobody else is in the room.
+//! client listens in each room and records what it hears. The rooms have no other participants.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,22 +54,22 @@ pub struct ListenArgs {
     into: PathBuf,
 }
 
-/// Voices that cannot be recorded.
+/// Why voices cannot be recorded.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    /// A server does not do its part.
+    /// The server does not start or answer.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// A client cannot talk, listen or record.
     #[error(transparent)]
     Pcm(#[from] PcmError),
-    /// A client does not come in.
+    /// A client does not join.
     #[error(transparent)]
     RoomClient(#[from] RoomClientError),
-    /// A libwebrtc client does not.
+    /// A libwebrtc client failed.
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
-    /// There are no threads to be had.
+    /// No threads can be started.
     #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
 }
@@ -114,9 +114,9 @@ impl ListenArgs {
         Ok(self.report(rows))
     }
 
-    /// Lets every voice take the way through one target once.
+    /// Sends every voice once through one target.
     ///
-    /// - `recordings`: in the voices' order; given back when they are made.
+    /// - `recordings`: paths in the voices' order; returned when the recordings are complete.
     async fn record(
         &self,
         target: &Target,
@@ -155,7 +155,7 @@ impl ListenArgs {
         Ok(recordings)
     }
 
-    /// The same with libwebrtc clients.
+    /// Sends every voice once through one target, with libwebrtc clients.
     async fn record_foreign(
         &self,
         target: &Target,
@@ -219,18 +219,18 @@ impl ListenArgs {
     }
 }
 
-/// What a voice is called.
+/// Returns a voice's name, which is its file name without the extension.
 fn stem(voice: &Path) -> String {
     let stem = voice.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
 
-/// A target's name as part of a file's.
+/// Returns a target's name as part of a file name.
 fn plain(target: &str) -> String {
     target.replace(|it: char| !it.is_alphanumeric(), "-")
 }
 
-/// Names that are all different: a recording must not be written over by the next.
+/// Makes names unique, so that no recording overwrites another.
 fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut taken: Vec<String> = Vec::new();
     for name in names {
@@ -244,7 +244,7 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     taken
 }
 
-/// Writes a voice as a 16-bit mono WAV file, which is all that the libwebrtc client plays.
+/// Writes a voice as a 16-bit mono WAV file, the only format that the libwebrtc client plays.
 fn as_wav(voice: &Path, file: &Path) -> Result<PathBuf, PcmError> {
     let pcm = pcm::read_all(&mut *pcm::open(voice)?)?;
     let mut sink = FileKind::Wav.create(file)?;
@@ -253,7 +253,7 @@ fn as_wav(voice: &Path, file: &Path) -> Result<PathBuf, PcmError> {
     Ok(file.to_owned())
 }
 
-/// How long a voice talks.
+/// Returns the duration of a voice.
 fn length_of(voice: &Path) -> Result<Duration, PcmError> {
     let samples = pcm::read_all(&mut *pcm::open(voice)?)?.len();
     Ok(Duration::from_secs_f64(
@@ -261,10 +261,10 @@ fn length_of(voice: &Path) -> Result<Duration, PcmError> {
     ))
 }
 
-/// From the last word's sample to its sound, through any server.
+/// The longest delay from a spoken sample to its sound, through any server.
 const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
 
-/// The listener is there before the talker, and stays until they have said all.
+/// The listener joins before the talker, and stays until the talker has finished.
 const JOINING: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn something_must_be_said() {
+    fn listen_requires_a_voice() {
         assert!(Line::try_parse_from(["listen"]).is_err());
         let line = Line::try_parse_from(["listen", "a.wav", "b.wav", "--target", "janus"]);
         let args = line.expect("two voices").listen;
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_recordings_have_one_name() {
+    fn recordings_have_unique_names() {
         let of = |paths: &[&str]| distinct(paths.iter().map(|path| stem(Path::new(path))));
         assert_eq!(of(&["a/x.wav", "b.wav"]), ["x", "b"]);
         assert_eq!(
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_s_length_is_that_of_its_sound() {
+    fn voice_duration_is_that_of_its_samples() {
         let voice = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/voices/human-it-male.wav");
         let length = length_of(&voice).expect("it can be played");
         assert!(length > Duration::from_secs(5), "{length:?}");

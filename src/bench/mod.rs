@@ -1,27 +1,27 @@
-//! `mixminus bench`: what a mixing server costs, how long it takes, and when it fails.
+//! `mixminus bench`: the cost of a mixing server, its delay, and the load at which it fails.
 //!
 //! | file | what |
 //! |---|---|
-//! | `args.rs` | values of flags that several subcommands take |
-//! | `tick/` | the engine alone, in virtual time: what a tick costs |
-//! | `load/` | more and more clients: what a server costs, and where it fails |
+//! | `args.rs` | flag values that several subcommands share |
+//! | `tick/` | the engine alone, in virtual time: the cost of a tick |
+//! | `load/` | more and more clients: the cost of a server, and where it fails |
 //! | `compare/` | two servers in alternation, pair by pair |
-//! | `harness.rs` | one server, its clients, and what both are seen to do |
-//! | `target/` | the servers that are measured: started here, or found at an address |
-//! | `room_client.rs` | a whole client in a target's room |
+//! | `harness.rs` | one server, its clients, and the measurements of both |
+//! | `target/` | the measured servers: started here, or found at an address |
+//! | `room_client.rs` | a complete client in a target's room |
 //! | `libwebrtc.rs` | a libwebrtc client in a target's room |
 //! | `swarm/` | many light clients on one thread |
-//! | `procfs.rs`, `prometheus.rs` | what the system and the server itself count |
-//! | `latency/` | from mouth to ear through a server, and what is lost on the way |
+//! | `procfs.rs`, `prometheus.rs` | counters of the system and of the server |
+//! | `latency/` | the delay from mouth to ear through a server, and the damage on the way |
 //! | `listen.rs` | voices through servers, recorded |
-//! | `floor/` | from the press of a key to the permission to talk |
-//! | `relay/` | a way on which packets are lost and late |
-//! | `speech.rs` | the voices that talk, decoded and encoded |
+//! | `floor/` | the time from the press of a key to the grant of the floor |
+//! | `relay/` | a path on which packets are lost and delayed |
+//! | `speech.rs` | the voices of the talkers, decoded and encoded |
 //! | `report/` | tables, lines for scripts, JSON, a page with plots |
-//! | `progress.rs` | how far it is, on standard error |
+//! | `progress.rs` | the progress, on standard error |
 //!
-//! But for `tick`, which is about this engine, nothing here knows the server's own modules: what is
-//! measured is what any client of any server sees.
+//! Except for `tick`, which measures this engine, nothing here uses the server's own modules: the
+//! benchmark measures what any client of any server sees.
 
 use std::process::ExitCode;
 
@@ -90,7 +90,7 @@ struct With<A: Args> {
     outputs: Outputs,
 }
 
-/// A benchmark that comes to no result.
+/// Why a benchmark has no result.
 #[derive(Debug, Error)]
 pub enum BenchError {
     /// The ticks cannot be measured.
@@ -108,12 +108,12 @@ pub enum BenchError {
     /// The voices cannot be recorded.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The result cannot be told.
+    /// The result cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
 }
 
-/// Measures what is asked for and tells the result.
+/// Runs the requested measurement and writes the result.
 pub fn run(args: &BenchArgs) -> ExitCode {
     match measure(&args.what) {
         Ok(()) => ExitCode::SUCCESS,

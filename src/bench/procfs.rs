@@ -1,15 +1,15 @@
-//! What a process costs, read from procfs (`proc(5)`).
+//! The resource use of a process, read from procfs (`proc(5)`).
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A process at one moment.
+/// A process at one instant.
 #[derive(Debug, Clone)]
 pub struct Sample {
     at: Instant,
-    /// Time on a processor by thread: threads that end take theirs along.
+    /// CPU time of each thread: that of a thread disappears with it.
     threads: HashMap<u32, Thread>,
     rss_bytes: u64,
 }
@@ -20,28 +20,28 @@ struct Thread {
     switches: u64,
 }
 
-/// What a process did between two samples.
+/// The resource use of a process between two samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
-    /// Percent of one processor.
+    /// CPU time in percent of one processor.
     pub cpu_percent: f64,
-    /// Resident memory at the end.
+    /// Resident memory at the end, in bytes.
     pub rss_bytes: u64,
-    /// Threads at the end.
+    /// Number of threads at the end.
     pub threads: usize,
-    /// Context switches a second, voluntary and not.
+    /// Context switches per second, voluntary and involuntary.
     pub switches_per_second: f64,
 }
 
 impl Sample {
-    /// Looks at a process; `None` if there is none of this number.
+    /// Samples a process; `None` if there is no such process.
     pub fn of(pid: u32) -> Option<Sample> {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let status = fs::read_to_string(process.join("status")).ok()?;
         let mut threads = HashMap::new();
         for entry in fs::read_dir(process.join("task")).ok()?.flatten() {
             let id = entry.file_name().to_str().and_then(|id| id.parse().ok());
-            // A thread may end while it is looked at.
+            // A thread may end while it is read.
             if let (Some(id), Some(thread)) = (id, thread(&entry.path())) {
                 threads.insert(id, thread);
             }
@@ -53,14 +53,14 @@ impl Sample {
         })
     }
 
-    /// Resident memory.
+    /// Returns the resident memory in bytes.
     pub fn rss_bytes(&self) -> u64 {
         self.rss_bytes
     }
 
-    /// What happened since `before`.
+    /// Returns the resource use since `before`.
     ///
-    /// What a thread that has ended in between did last is lost.
+    /// The last CPU time of a thread that has ended in between is lost.
     pub fn since(&self, before: &Sample) -> Usage {
         let seconds = (self.at - before.at).as_secs_f64().max(1e-9);
         let mut on_cpu = Duration::ZERO;
@@ -92,7 +92,7 @@ fn thread(task: &Path) -> Option<Thread> {
     })
 }
 
-/// The number behind a name at the beginning of a line.
+/// Returns the number after a name at the start of a line.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_found_at_the_beginning_of_lines() {
+    fn procfs_numbers_are_found_at_the_start_of_lines() {
         let status = "Name:\tVmRSS:\nVmRSS:\t  2048 kB\nnonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t9\n";
         assert_eq!(field(status, "VmRSS:"), Some(2_048));
         assert_eq!(field(status, "voluntary_ctxt_switches:"), Some(9));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_seen() {
+    fn procfs_usage_shows_cpu_time() {
         let before = Sample::of(std::process::id()).expect("this process");
         let began = Instant::now();
         let mut sum = 0u64;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_come_and_go_do_not_disturb() {
+    fn procfs_usage_survives_threads_that_come_and_go() {
         let thread = |ms, switches| Thread {
             on_cpu: Duration::from_millis(ms),
             switches,

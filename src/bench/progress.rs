@@ -1,5 +1,5 @@
-//! How far a benchmark is, on standard error: a bar where somebody looks, now and then a line where
-//! a file does.
+//! The progress of a benchmark, on standard error: a bar on a terminal, otherwise a line every few
+//! seconds.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::Mutex;
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far one piece of work is.
+/// The progress of one piece of work.
 ///
-/// It may be told from any thread, as often as is convenient.
+/// It may be reported from any thread, as often as convenient.
 #[derive(Debug)]
 pub struct Progress(Shown);
 
@@ -21,7 +21,7 @@ enum Shown {
 }
 
 impl Progress {
-    /// Shows progress of `what` over `total` steps.
+    /// Shows the progress of `what` over `total` steps.
     pub fn new(what: &str, total: u64) -> Progress {
         if !stderr().is_terminal() {
             return Progress(Shown::Lines(Mutex::new(Lines::new(what, total))));
@@ -34,12 +34,12 @@ impl Progress {
         Progress(Shown::Bar(bar))
     }
 
-    /// Shows nothing.
+    /// Returns a progress that is not shown.
     pub fn hidden() -> Progress {
         Progress(Shown::Nothing)
     }
 
-    /// `done` steps of the total are done.
+    /// Sets the number of steps done.
     pub fn set(&self, done: u64) -> &Progress {
         match &self.0 {
             Shown::Nothing => {}
@@ -49,7 +49,7 @@ impl Progress {
         self
     }
 
-    /// What is going on.
+    /// Sets the note about the current step.
     pub fn note(&self, note: impl Into<String>) -> &Progress {
         match &self.0 {
             Shown::Nothing => {}
@@ -59,7 +59,7 @@ impl Progress {
         self
     }
 
-    /// Takes the bar away: what follows is the result.
+    /// Removes the bar, because the result follows.
     pub fn finish(&self) {
         if let Shown::Bar(bar) = &self.0 {
             bar.finish_and_clear();
@@ -74,7 +74,7 @@ impl Drop for Progress {
 }
 
 fn say(lines: &Mutex<Lines>, change: impl FnOnce(&mut Lines)) {
-    // A thread that panicked while it told its progress leaves nothing that could be wrong.
+    // A thread that panicked while it reported progress leaves no invalid state.
     let mut lines = lines
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -104,7 +104,7 @@ impl Lines {
         }
     }
 
-    /// What to say now, if it is time.
+    /// Returns the line to print now, if one is due.
     fn line(&mut self, now: Instant) -> Option<String> {
         let due = self.said.is_none_or(|said| now - said >= EVERY);
         if !due {
@@ -125,7 +125,7 @@ impl Lines {
 
 const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}";
 
-/// Lines in a log are few.
+/// The interval of lines in a log.
 const EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_at_most_every_five_seconds() {
+    fn progress_lines_come_at_most_every_five_seconds() {
         let start = Instant::now();
         let mut lines = Lines::new("rooms", 10);
         assert_eq!(lines.line(start).as_deref(), Some("rooms: 0 of 10"));

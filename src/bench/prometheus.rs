@@ -1,8 +1,9 @@
-//! Reads the counters a server exports in the Prometheus text format; they are shown by name, whatever they are.
+//! Reads the metrics that a server exports in the Prometheus text format; they are shown by their
+//! names, whichever they are.
 
 use std::collections::BTreeMap;
 
-/// All figures of a page.
+/// All values of a page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Counters {
     values: BTreeMap<String, f64>,
@@ -10,7 +11,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Reads a page; what is no figure is left out.
+    /// Parses a page; ignores lines that are no values.
     pub(super) fn read(page: &str) -> Counters {
         let mut read = Counters::default();
         for line in page.lines() {
@@ -36,8 +37,9 @@ impl Counters {
         read
     }
 
-    /// How far counters have gone on since `before`, and what else stands at. Of a histogram there are percentiles
-    /// instead of its parts: the bounds under which so many lie.
+    /// Returns the increase of counters since `before`, and the current values of gauges. A
+    /// histogram is replaced by percentiles: the bounds below which these shares of its
+    /// observations lie.
     pub(super) fn since(&self, before: &Counters) -> BTreeMap<String, f64> {
         let grown = |(name, value): (&String, &f64)| {
             let family = name.split('{').next().unwrap_or(name);
@@ -62,7 +64,8 @@ impl Counters {
     }
 }
 
-/// Bounds and how many lie under each, by the histogram's name and its other labels.
+/// Returns the bounds of each histogram with the count below each bound, by the histogram's name
+/// and other labels.
 fn histograms(parts: &BTreeMap<String, f64>) -> BTreeMap<String, Vec<(f64, f64)>> {
     let mut histograms: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for (part, count) in parts {
@@ -87,14 +90,14 @@ fn histograms(parts: &BTreeMap<String, f64>) -> BTreeMap<String, Vec<(f64, f64)>
     histograms
 }
 
-/// The least bound under which this share lies; `None` where nothing was counted.
+/// Returns the least bound below which this share lies; `None` if nothing was counted.
 fn bound_of(buckets: &[(f64, f64)], share: f64) -> Option<f64> {
     let (_, all) = buckets.last().filter(|(_, all)| *all > 0.0)?;
     let enough = buckets.iter().find(|(_, count)| *count >= share * all)?;
     Some(enough.0)
 }
 
-/// How many deadlines were missed, by what the names say.
+/// Returns the number of missed deadlines, judged by the names of the counters.
 pub(super) fn misses(changes: &BTreeMap<String, f64>) -> f64 {
     changes
         .iter()
@@ -102,14 +105,14 @@ pub(super) fn misses(changes: &BTreeMap<String, f64>) -> f64 {
         .fold(0.0, |sum, (_, change)| sum + change)
 }
 
-/// Whether a figure is about mixing, and so of interest beside a measurement of it.
+/// Whether a value is about mixing, and therefore of interest beside a measurement.
 pub(super) fn is_about_mixing(name: &str) -> bool {
     ["mixer", "slot", "governor", "tick", "encode", "refused"]
         .iter()
         .any(|it| name.contains(it))
 }
 
-/// Words for a deadline that was not met.
+/// Words in the names of counters of missed deadlines.
 const MISSES: [&str; 4] = ["missed", "skipped", "unfinished", "overdue"];
 
 #[cfg(test)]
@@ -122,7 +125,7 @@ mod tests {
         # TYPE x_skipped_slots_total counter\nx_skipped_slots_total{mixer=\"0\"} 2\nx_skipped_slots_total{mixer=\"1\"} 1\nodd\n";
 
     #[test]
-    fn of_histograms_there_are_percentiles() {
+    fn prometheus_histograms_become_percentiles() {
         let page = |low: u32, high: u32, all: u32| {
             format!(
                 "# TYPE late_seconds histogram\nlate_seconds_bucket{{mixer=\"0\",le=\"0.001\"}} {low}\n\
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_told_from_levels() {
+    fn prometheus_counters_are_told_from_gauges() {
         let changes = Counters::read(AFTER).since(&Counters::read(BEFORE));
         assert_eq!(changes["a_total"], 7.0);
         assert_eq!(changes["load"], 0.25);

@@ -1,4 +1,4 @@
-//! A whole client in a target's room: joins, connects, and leaves.
+//! A complete client in a target's room: it joins, connects and leaves.
 
 use std::sync::Arc;
 
@@ -20,52 +20,52 @@ pub struct RoomClient {
     _relay: Option<Relay>,
 }
 
-/// Where a client is to come in, and how.
+/// Where and how a client joins.
 #[derive(Clone, Copy)]
 pub struct Entrance<'a> {
-    /// Through what.
+    /// The server.
     pub target: &'a Target,
-    /// In which room.
+    /// The room.
     pub room: &'a str,
-    /// What the server is asked to put into a packet, if anything.
+    /// The packet duration that the server is asked for, if any.
     pub asked_ptime: Option<Ptime>,
-    /// What is wrong with the way to the server, and what decides which packets that hits.
+    /// The impairment of the path to the server, with its seed.
     pub way: Option<(Impairment, u64)>,
 }
 
-/// Why a client could not join or leave.
+/// Why a client cannot join or leave.
 #[derive(Debug, Error)]
 pub enum RoomClientError {
-    /// The server does not do its part.
+    /// The server does not start or answer.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// It cannot talk, listen or record.
+    /// The client cannot talk, listen or record.
     #[error(transparent)]
     Pcm(#[from] PcmError),
-    /// It cannot be connected.
+    /// The client cannot connect.
     #[error("cannot connect to {target}: {source}")]
     Connection {
-        /// Through what.
+        /// The target.
         target: String,
-        /// Why.
+        /// The cause.
         source: ConnectionError,
     },
-    /// The relay for jitter and loss has no port.
+    /// The relay for jitter and loss cannot be set up.
     #[error("cannot relay packets: {0}")]
     Relay(std::io::Error),
-    /// The answer names no address that the relay can reach.
+    /// The answer has no address that the relay can reach.
     #[error("the SDP answer of {target} has no UDP address that this machine can reach")]
     NoAddress {
-        /// Which target.
+        /// The target.
         target: String,
     },
 }
 
 impl RoomClient {
-    /// Joins, through a relay if the way is to be bad, and waits until media can flow.
+    /// Joins, through a relay if the path is impaired, and waits until media can flow.
     ///
     /// # Errors
-    /// [`RoomClientError`] when it does not come to that.
+    /// [`RoomClientError`] when no connection is established.
     pub async fn join(
         entrance: Entrance<'_>,
         name: &str,
@@ -111,12 +111,12 @@ impl RoomClient {
         })
     }
 
-    /// The way to the server.
+    /// Returns the connection to the server.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// What goes out and comes in.
+    /// Returns the client's media.
     pub fn media(&self) -> &Media {
         &self.media
     }

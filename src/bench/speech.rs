@@ -1,5 +1,5 @@
-//! The voices that talk in a benchmark: running speech, in the binary, so that everybody measures with the
-//! same.
+//! The voices of a benchmark's talkers: running speech, embedded in the binary, so that all
+//! measurements use the same.
 
 use std::io::Cursor;
 
@@ -12,10 +12,10 @@ use crate::join::pcm::wav::WavSource;
 use crate::join::pcm::{PcmError, read_all};
 use crate::join::uplink::{Ptime, level_of};
 
-/// One voice, some 20 s of it.
+/// One voice of about 20 s.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Voice {
-    /// Its file among the fixtures, without ending.
+    /// Its file name among the fixtures, without the extension.
     pub name: &'static str,
     /// 48 kHz mono, -26 dBov while it speaks.
     pub pcm: Vec<f32>,
@@ -26,14 +26,14 @@ pub struct Voice {
 pub struct Spoken {
     /// The Opus packet.
     pub payload: Vec<u8>,
-    /// How loud it is, as a client would say (RFC 6464).
+    /// Its level, as a client would report it (RFC 6464).
     pub level: Level,
 }
 
-/// A voice that cannot be had.
+/// Why a voice is not available.
 #[derive(Debug, Error)]
 pub enum SpeechError {
-    /// Its recording cannot be read.
+    /// The recording cannot be read.
     #[error("cannot read the voice {name}: {source}")]
     Read {
         /// Which voice.
@@ -41,16 +41,16 @@ pub enum SpeechError {
         /// Why.
         source: PcmError,
     },
-    /// It cannot be encoded.
+    /// The speech cannot be encoded.
     #[error("cannot encode speech: {0}")]
     Encode(#[from] opus::Error),
 }
 
-/// All voices: three of humans, of which it is said on the command line whose they are, and one
-/// synthesised, which alone has anything above 8 kHz.
+/// Returns all voices: three human ones, which the command line credits, and a synthetic one, the
+/// only one with sound above 8 kHz.
 ///
 /// # Errors
-/// [`SpeechError`] when memory for them cannot be had.
+/// [`SpeechError`] when a recording cannot be read.
 pub fn voices() -> Result<Vec<Voice>, SpeechError> {
     RECORDINGS
         .into_iter()
@@ -61,10 +61,10 @@ pub fn voices() -> Result<Vec<Voice>, SpeechError> {
         .collect()
 }
 
-/// Encodes 48 kHz mono PCM as a client does; the last packet is filled up with silence.
+/// Encodes 48 kHz mono PCM as a client does; the last packet is completed with silence.
 ///
 /// # Errors
-/// [`SpeechError::Encode`] when the bitrate is none that Opus has.
+/// [`SpeechError::Encode`] when Opus does not support the bitrate.
 pub fn encode(pcm: &[f32], bitrate_bps: u32, ptime: Ptime) -> Result<Vec<Spoken>, SpeechError> {
     let settings = VoiceSettings {
         bitrate_bps,
@@ -110,7 +110,7 @@ const RECORDINGS: [(&str, &[u8]); 4] = [
     ),
 ];
 
-/// Whose voices they are; their licences want it said wherever they go.
+/// The credits of the voices; their licences require them wherever the voices go.
 pub const CREDITS: &str = "Voices: Allison Smith and June Wallack (CC BY-SA 3.0), Carlo Flora (CC BY 3.0), \
 from the Asterisk core sounds, cut and levelled; and espeak-ng.";
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_of_the_length_and_rate_that_is_asked_for() {
+    fn encoded_speech_has_the_requested_packet_duration_and_bitrate() {
         let voice = voices().unwrap().remove(0);
         for (ptime, samples) in [(Ptime::Ms10, 480), (Ptime::Ms20, 960), (Ptime::Ms60, 2_880)] {
             let packets = encode(&voice.pcm[..48_000 * 4], 32_000, ptime).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_tell_speech_from_its_pauses() {
+    fn levels_tell_speech_from_pauses() {
         let voice = voices().unwrap().remove(0);
         let packets = encode(&voice.pcm, 32_000, Ptime::Ms20).unwrap();
         assert_eq!(packets[0].level, Level::SILENCE);

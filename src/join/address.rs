@@ -1,4 +1,4 @@
-//! What people type or paste, made into the address that a participant is posted to.
+//! Turns an address that a person types or pastes into the URL to which offers are posted.
 
 use reqwest::Url;
 use thiserror::Error;
@@ -6,30 +6,30 @@ use thiserror::Error;
 /// An address that names no room.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// It is no address at all, or of a scheme that is not HTTP.
+    /// The text is no URL, or its scheme is not HTTP.
     #[error("invalid URL {given:?}: it must start with http:// or https:// and have a host")]
     NotHttp {
         /// What was given.
         given: String,
     },
-    /// It leads to a server but to no room of it.
+    /// The URL leads to a server but names no room.
     #[error("the URL {given:?} names no room; use a URL such as {example}")]
     NoRoom {
         /// What was given.
         given: String,
-        /// An address that would do.
+        /// An address that would be accepted.
         example: String,
     },
 }
 
-/// Completes the address of a room's participants.
+/// Completes the URL of a room's participants.
 ///
-/// Taken as they are: `http://host/v1/rooms/lobby/participants`. Completed: `http://host/v1/rooms/lobby`
-/// and the page's own `http://host/#room=lobby`, for short `http://host/#lobby`, also below a prefix of a
-/// proxy's. A query is kept.
+/// `http://host/v1/rooms/lobby/participants` is taken as it is. `http://host/v1/rooms/lobby` and
+/// the addresses of the page, `http://host/#room=lobby` or short `http://host/#lobby`, are
+/// completed, also below the path prefix of a proxy. A query is kept.
 ///
 /// # Errors
-/// [`AddressError`] when it is unclear which room is meant.
+/// [`AddressError`] when the address names no room.
 pub fn participants(given: &str) -> Result<Url, AddressError> {
     let mut url = Url::parse(given)
         .ok()
@@ -73,13 +73,13 @@ pub fn participants(given: &str) -> Result<Url, AddressError> {
     Ok(url)
 }
 
-/// The room that an address completed by [`participants`] leads to.
+/// Returns the room of a URL completed by [`participants`].
 pub fn room_of(url: &Url) -> &str {
     let mut names = url.path().rsplit('/').skip(1);
     names.next().unwrap_or_default()
 }
 
-/// What the server takes as a room's name.
+/// Whether the server accepts this name for a room.
 pub(super) fn is_room(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with('.')
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_clear_is_completed() {
+    fn address_that_names_a_room_is_completed() {
         for (given, expected) in [
             (
                 "http://h:8080/v1/rooms/lobby/participants",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_clear_is_refused_with_a_way_out() {
+    fn address_without_a_room_is_refused_with_an_example() {
         for given in [
             "",
             "lobby",

@@ -60,8 +60,8 @@ pub struct JoinArgs {
     pub vox: Option<f32>,
     /// Rooms to monitor as well, each with an optional gain in dB and priority: a,b=-6,c@2,d=-6@2. Speech in a room of
     /// higher priority lowers the volume of the others
-    #[arg(long, value_name = "ROOM,..", value_delimiter = ',')]
-    pub listen: Vec<MonitoredRoom>,
+    #[arg(long, alias = "listen", value_name = "ROOM,..", value_delimiter = ',')]
+    pub monitor: Vec<MonitoredRoom>,
     /// Priority of floor requests, 0 to 255
     #[arg(long, value_name = "N")]
     pub priority: Option<u8>,
@@ -87,115 +87,115 @@ pub struct JoinArgs {
     pub insecure: bool,
 }
 
-/// Arguments that each are right and together make no sense.
+/// Arguments that are valid one by one but not together.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ArgsError {
     /// The address names no room.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The duration is none.
+    /// The duration is not positive or too long.
     #[error("invalid --seconds {given}: it must be more than 0 s and at most {max} s", max = MAX_SECONDS)]
     Seconds {
         /// What was given.
         given: f64,
     },
-    /// The recording's name does not tell its kind.
+    /// The file name of the recording has no known extension.
     #[error("cannot record to {}: the file name must end in .wav, .ogg or .opus, or be - for standard output", path.display())]
     RecordKind {
         /// What was given.
         path: PathBuf,
     },
-    /// Standard input has no beginning to go back to.
+    /// Standard input and pipes cannot be rewound.
     #[error("--loop needs a file: standard input or a pipe cannot be played twice")]
     LoopedStdin,
-    /// What is heard would be said.
+    /// What is heard would be sent again.
     #[error("--play and --record name the same pipe: the received audio would be played again")]
     SamePipe,
-    /// What is played would be erased by what is heard.
+    /// The recording would overwrite the file that is played.
     #[error(
         "--play and --record name the same file: the recording would overwrite the audio to play"
     )]
     SameFile,
 }
 
-/// Where audio comes from.
+/// Where audio is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Play {
     /// Raw PCM on standard input.
     Stdin,
-    /// Raw PCM from something that is no file.
+    /// Raw PCM from a named pipe or a device.
     Pipe(PathBuf),
-    /// A file.
+    /// A WAV or Ogg Opus file.
     File(PathBuf),
 }
 
-/// Where audio goes.
+/// Where audio is written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// Raw PCM on standard output.
     Stdout,
-    /// Raw PCM into something that is there and is no file.
+    /// Raw PCM to an existing named pipe or device.
     Pipe(PathBuf),
-    /// A file of a kind.
+    /// A file of this kind.
     File(PathBuf, FileKind),
 }
 
-/// How one talks by turns.
+/// When a push-to-talk client requests the floor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Turns {
     /// While a key is pressed.
     Key {
-        /// Whether it is standard input, too, and not signals alone.
+        /// Whether standard input presses the key as well as signals.
         stdin: bool,
     },
-    /// While the source is louder than this, dBFS.
+    /// While the source is louder than a threshold.
     Voice {
-        /// So loud.
+        /// The threshold, in dBFS.
         threshold_db: f32,
     },
 }
 
-/// The command line, checked.
+/// The checked command line.
 #[derive(Debug, Clone)]
 pub struct JoinOptions {
-    /// The room's participants.
+    /// URL of the room's participants.
     pub url: Url,
-    /// What to say.
+    /// The audio to send; without it the client only listens.
     pub play: Option<Play>,
-    /// Where to put what is heard.
+    /// Where to record what is heard.
     pub record: Option<Record>,
-    /// The name that the others see.
+    /// The name that other participants see.
     pub name: Option<String>,
-    /// When to leave.
+    /// How long to stay in the room.
     pub limit: Option<Duration>,
-    /// Whether to begin the file again at its end.
+    /// Whether to start the file again at its end.
     pub looped: bool,
-    /// Whether to print statistics.
+    /// Whether to print statistics every second.
     pub stats: bool,
-    /// Whether to print what happens.
+    /// Whether to print events.
     pub events: bool,
-    /// What tells that there is something to say, for who talks by turns.
+    /// When to request the floor; without it the audio is sent all the time.
     pub turns: Option<Turns>,
-    /// Rooms to listen to besides.
-    pub listen: Vec<MonitoredRoom>,
-    /// How far ahead of others.
+    /// The rooms to monitor.
+    pub monitor: Vec<MonitoredRoom>,
+    /// Priority of floor requests.
     pub priority: Option<u8>,
-    /// How to be sent to.
+    /// Profile of the received stream.
     pub profile: Option<Profile>,
-    /// How to encode.
+    /// How the sent audio is encoded.
     pub voice: VoiceSettings,
-    /// The bitrate to ask the server for, if one was asked for.
+    /// The bitrate to ask the server for, if given, in bits per second.
     pub ask_bitrate_bps: Option<u32>,
-    /// Packet duration, if one was asked for.
+    /// Packet duration, if given.
     pub ptime: Option<Ptime>,
-    /// Whether to come back.
+    /// Whether to reconnect after a lost connection.
     pub reconnect: bool,
-    /// Whether any TLS certificate will do.
+    /// Whether to accept any TLS certificate.
     pub insecure: bool,
 }
 
 impl JoinArgs {
-    /// Checks what the parser cannot.
+    /// Checks what the parser cannot check.
     ///
     /// # Errors
     /// [`ArgsError`] with a sentence about what to change.
@@ -231,7 +231,7 @@ impl JoinArgs {
             stats: self.stats,
             events: self.events,
             turns,
-            listen: self.listen,
+            monitor: self.monitor,
             priority: self.priority,
             profile: self.profile,
             voice: VoiceSettings {
@@ -247,7 +247,7 @@ impl JoinArgs {
 }
 
 impl JoinOptions {
-    /// Whether it talks by turns what a microphone hears now, and not what a file holds.
+    /// Whether the client is a push-to-talk client that sends live audio rather than a file.
     pub fn is_radio(&self) -> bool {
         self.turns.is_some() && matches!(self.play, Some(Play::Stdin | Play::Pipe(_)))
     }
@@ -272,7 +272,7 @@ fn record(path: PathBuf) -> Result<Record, ArgsError> {
     }
 }
 
-/// Whether two names lead to one existing file.
+/// Whether two paths lead to one existing file.
 fn is_same(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
@@ -300,7 +300,7 @@ fn ptime(given: &str) -> Result<Ptime, &'static str> {
     ms.ok_or("it must be 10, 20, 40 or 60 ms")
 }
 
-/// A year: nobody means more.
+/// A leap year: longer than any real recording.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
 #[cfg(test)]
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_listen_and_come_back() {
+    fn join_without_options_listens_and_reconnects() {
         let options = parse("http://h/#lobby").unwrap();
         assert_eq!(options.url.path(), "/v1/rooms/lobby/participants");
         assert!(options.play.is_none() && options.record.is_none() && options.limit.is_none());
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn both_pipes_are_dashes() {
+    fn dashes_select_standard_input_and_output() {
         let options =
             parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
         assert_eq!(
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_standard_input_unless_that_is_audio() {
+    fn ptt_key_is_standard_input_unless_audio_comes_from_it() {
         let turns = |line: &str| parse(&format!("http://h/#l {line}")).unwrap().turns;
         let voice = "--play fixtures/voices/human-en-female.wav";
         assert_eq!(turns(voice), None);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_radio_is_what_a_microphone_hears_by_turns() {
+    fn radio_is_a_push_to_talk_client_with_live_audio() {
         for (line, is_radio) in [
             ("--ptt --play -", true),
             ("--vox --play /dev/zero", true),
@@ -378,21 +378,21 @@ mod tests {
     }
 
     #[test]
-    fn pipes_and_devices_carry_raw_pcm() {
+    fn named_pipes_and_devices_carry_raw_pcm() {
         let options = parse("http://h/#l --play /dev/zero --record /dev/null").unwrap();
         assert_eq!(options.play, Some(Play::Pipe("/dev/zero".into())));
         assert_eq!(options.record, Some(Record::Pipe("/dev/null".into())));
     }
 
     #[test]
-    fn other_rooms_are_listened_to() {
-        let options = parse("http://h/#l --listen a,b=-6 --listen c@2 --priority 7").unwrap();
-        let rooms: Vec<&str> = options.listen.iter().map(MonitoredRoom::room).collect();
+    fn monitored_rooms_and_priority_are_parsed() {
+        let options = parse("http://h/#l --monitor a,b=-6 --listen c@2 --priority 7").unwrap();
+        let rooms: Vec<&str> = options.monitor.iter().map(MonitoredRoom::room).collect();
         assert_eq!((rooms, options.priority), (vec!["a", "b", "c"], Some(7)));
     }
 
     #[test]
-    fn reconnecting_can_be_turned_off() {
+    fn reconnect_flag_takes_an_optional_value() {
         for (line, expected) in [
             ("--reconnect", true),
             ("--reconnect=true", true),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_played_is_not_recorded_over() {
+    fn recording_over_the_played_file_is_refused() {
         let voices = "fixtures/voices";
         let voice = format!("{voices}/human-en-female.wav");
         for record in [&voice, &format!("{voices}/../voices/human-en-female.wav")] {
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_in_words() {
+    fn invalid_join_arguments_are_refused_with_the_reason() {
         for (line, word) in [
             ("http://h/", "names no room"),
             ("http://h/#l --seconds 0", "--seconds"),

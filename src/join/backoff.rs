@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// Waits that double from half a second to ten, each shifted at random by up to a quarter, so that the
-/// clients of a restarted server do not all come back at once.
+/// Waits that double from half a second to ten seconds, each shifted at random by up to a quarter,
+/// so that the clients of a restarted server do not all reconnect at once.
 #[derive(Debug, Default)]
 pub struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
-    /// The wait before the next attempt, within [`SHORTEST`] and [`LONGEST`].
+    /// Returns the wait before the next attempt, within [`SHORTEST`] and [`LONGEST`].
     ///
-    /// - `chance`: any number in `0.0..1.0`, the shift.
+    /// - `chance`: a random number in `0.0..1.0` that determines the shift.
     pub fn next(&mut self, chance: f64) -> Duration {
         let wait = SHORTEST
             .saturating_mul(1 << self.attempts.min(5))
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_ceiling() {
+    fn backoff_waits_grow_to_the_longest() {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..8).map(|_| backoff.next(0.5).as_millis()).collect();
         assert_eq!(
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_spreads_them_within_the_bounds() {
+    fn backoff_waits_stay_within_their_bounds_for_any_chance() {
         for chance in [0.0, 0.3, 0.99, 7.0, -1.0] {
             let mut backoff = Backoff::default();
             for _ in 0..1_000 {

@@ -1,7 +1,7 @@
-//! A participant as a library: joins, keeps the connection alive, leaves.
+//! A participant as a library: it joins, keeps the connection alive and leaves.
 //!
-//! A task of its own watches the connection and makes another when it is lost; the media goes on
-//! meanwhile, silent.
+//! A task watches the connection and establishes another one when it is lost; meanwhile the media
+//! threads continue, in silence.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,47 +24,48 @@ use super::whip_client::{FloorReply, WhipEndpoint, WhipError, WhipSession};
 pub struct ClientOptions {
     /// The room to join.
     pub room: WhipEndpoint,
-    /// Whether to come back after a lost connection.
+    /// Whether to reconnect after a lost connection.
     pub reconnect: bool,
     /// The duration of packets to ask the server for, in milliseconds.
     pub ptime_ms: Option<u32>,
-    /// The bitrate to ask the server for, bits per second, 6,000..=510,000. It sends no more than
-    /// that, and no more than the profile goes to; unasked it sends the profile's usual one.
+    /// The bitrate to ask the server for, bits per second, 6,000..=510,000. The server sends at
+    /// most that, and at most what the profile permits; without it the server sends the profile's
+    /// usual bitrate.
     pub bitrate_bps: Option<u32>,
 }
 
-/// What happens to a client.
+/// An event of a client.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// The source was played to its end.
+    /// The source has been played to its end.
     Played,
-    /// The source has become as loud as a voice, or no longer is.
+    /// The source has become as loud as a voice (`true`), or has fallen silent.
     Voice(bool),
-    /// A client that talks by turns begins to send, or has sent its last packet.
+    /// A push-to-talk client starts to send (`true`), or has sent its last packet.
     Sending(bool),
-    /// The connection is lost, and is to be made again.
+    /// The connection is lost and will be re-established.
     Lost,
-    /// The client has come back after a lost connection.
+    /// The client has reconnected after a lost connection.
     Reconnected,
-    /// It is over: [`Client::leave`] is all that is left to do.
+    /// The client has failed for good: only [`Client::leave`] remains to be called.
     Failed(JoinError),
 }
 
 /// A participant of a room.
 ///
-/// One that is dropped without [`Client::leave`] is not brought back any more; the server finds out by
-/// itself, and a recording may lack its end.
+/// A client that is dropped without [`Client::leave`] does not reconnect any more. The server
+/// notices its absence after a timeout, and a recording may lack its end.
 pub struct Client {
     media: Media,
     live: Arc<Mutex<Option<Live>>>,
     events: mpsc::Receiver<ClientEvent>,
     keeper: KeeperTask,
     joined: Instant,
-    /// The messages since before the connection.
+    /// A receiver of all messages since before the connection.
     early: Option<broadcast::Receiver<Arc<str>>>,
 }
 
-/// Reaches the server for a participant, over whatever connection there is at the moment.
+/// Reaches the server for a participant, over the current connection.
 #[derive(Clone)]
 pub struct Controls(Arc<Mutex<Option<Live>>>);
 
@@ -73,7 +74,7 @@ pub struct Controls(Arc<Mutex<Option<Live>>>);
 struct Live {
     connection: Arc<Connection>,
     session: WhipSession,
-    /// The connection's credentials, for requests about the session.
+    /// The ICE credentials of the connection, for requests about the session.
     fragment: String,
 }
 
@@ -81,7 +82,8 @@ impl Client {
     /// Joins a room and waits until media can flow.
     ///
     /// # Errors
-    /// [`JoinError`] when the first attempt fails: only a client that was in is brought back.
+    /// [`JoinError`] when the first attempt fails: only a client that has been connected
+    /// reconnects.
     pub async fn join(options: ClientOptions, media: MediaOptions) -> Result<Client, JoinError> {
         let media = Media::start(media)?;
         let sockets = media.sockets().clone();
@@ -111,7 +113,7 @@ impl Client {
         })
     }
 
-    /// The next thing that happens; never again after [`ClientEvent::Failed`].
+    /// Waits for the next event; never returns again after [`ClientEvent::Failed`].
     pub async fn event(&mut self) -> ClientEvent {
         tokio::select! {
             Some(event) = self.events.recv() => event,
@@ -125,7 +127,7 @@ impl Client {
         }
     }
 
-    /// What was counted so far.
+    /// Returns the statistics so far.
     pub async fn stats(&self) -> Stats {
         let rtt = match self.now_live() {
             Some(live) => live.connection.rtt().await,
@@ -135,27 +137,27 @@ impl Client {
         counters.snapshot(self.joined.elapsed(), rtt)
     }
 
-    /// The public name of the participant, eight hexadecimal digits, while there is a session.
+    /// Returns the participant's public id, eight hexadecimal digits, while there is a session.
     pub fn participant(&self) -> Option<String> {
         self.now_live()?.session.participant().map(str::to_owned)
     }
 
-    /// Sends a message on the data channel `control`; `false` while there is none that is open.
+    /// Sends a message on the data channel `control`; returns `false` if no channel is open.
     pub async fn say(&self, text: &str) -> bool {
         self.controls().say(text).await
     }
 
-    /// The way to the server, for others than the owner.
+    /// Returns a handle to reach the server, for tasks other than the client's owner.
     pub fn controls(&self) -> Controls {
         Controls(Arc::clone(&self.live))
     }
 
-    /// The messages that come on the data channel `control`, from now on.
+    /// Returns the messages that arrive on the data channel `control` from now on.
     pub fn messages(&self) -> broadcast::Receiver<Arc<str>> {
         self.media.sockets().messages.subscribe()
     }
 
-    /// The same, from the very first on; asked a second time, from now on.
+    /// Returns all messages from the first one on; a second call returns those from now on.
     pub fn all_messages(&mut self) -> broadcast::Receiver<Arc<str>> {
         self.early.take().unwrap_or_else(|| self.messages())
     }
@@ -163,11 +165,12 @@ impl Client {
     /// Ends the session and completes the recording.
     ///
     /// # Errors
-    /// [`JoinError`] when the recording could not be written. A server that does not answer any more is
-    /// no error: it finds out by itself.
+    /// [`JoinError`] when the recording could not be written. A server that does not answer is not
+    /// an error: it notices the absence after a timeout.
     pub async fn leave(mut self) -> Result<(), JoinError> {
         self.keeper.0.abort();
-        // Aborted or not, it must be through before the session is taken out.
+        // The keeper must have ended before the session is taken out, whether the abort took effect
+        // or not.
         let _ = (&mut self.keeper.0).await;
         let live = lock(&self.live).take();
         if let Some(live) = live {
@@ -182,7 +185,7 @@ impl Client {
 }
 
 impl Controls {
-    /// Sends a message on the data channel `control`; `false` while there is none that is open.
+    /// Sends a message on the data channel `control`; returns `false` if no channel is open.
     pub async fn say(&self, text: &str) -> bool {
         match self.now_live() {
             Some(live) => live.connection.say(text).await,
@@ -190,12 +193,12 @@ impl Controls {
         }
     }
 
-    /// Asks for the floor over HTTP; `None` while there is no session.
+    /// Requests the floor over HTTP; returns `None` if there is no session.
     pub async fn request_floor(&self) -> Option<Result<FloorReply, WhipError>> {
         Some(self.now_live()?.session.request_floor().await)
     }
 
-    /// Gives the floor back over HTTP; `None` while there is no session.
+    /// Releases the floor over HTTP; returns `None` if there is no session.
     pub async fn release_floor(&self) -> Option<Result<(), WhipError>> {
         Some(self.now_live()?.session.release_floor().await)
     }
@@ -252,7 +255,7 @@ impl Live {
     }
 }
 
-/// The keeper's task, which ends with the client.
+/// The keeper's task, which is aborted with the client.
 struct KeeperTask(JoinHandle<()>);
 
 impl Drop for KeeperTask {
@@ -261,7 +264,7 @@ impl Drop for KeeperTask {
     }
 }
 
-/// Watches the connection and brings it back.
+/// Watches the connection and re-establishes it.
 struct Keeper {
     options: ClientOptions,
     sockets: Sockets,
@@ -279,7 +282,8 @@ impl Keeper {
                 Some(reason) => Err(JoinError::Removed { reason }),
                 None if !self.options.reconnect => Err(JoinError::Lost),
                 None => {
-                    // Whoever does not listen misses it.
+                    // Sending the event fails when the channel is full: an owner that does not read
+                    // misses the event.
                     let _ = self.events.try_send(ClientEvent::Lost);
                     self.come_back().await
                 }
@@ -300,7 +304,7 @@ impl Keeper {
         }
     }
 
-    /// Waits until the connection is lost; gives the reason if the server has put the client out.
+    /// Waits until the connection is lost; returns the reason if the server has removed the client.
     async fn until_lost(&self, live: &Live) -> Option<String> {
         let mut link = live.connection.link();
         let mut messages = self.sockets.messages.subscribe();
@@ -330,7 +334,7 @@ impl Keeper {
         }
     }
 
-    /// A server that puts someone out says so just before it closes.
+    /// Reads the reason of a removal, which the server sends just before it closes the connection.
     async fn farewell(
         &self,
         live: &Live,
@@ -344,7 +348,7 @@ impl Keeper {
         None
     }
 
-    /// Tries until it works or cannot.
+    /// Tries to reconnect until an attempt succeeds or fails for good.
     async fn come_back(&self) -> Result<Live, JoinError> {
         let mut backoff = Backoff::default();
         loop {
@@ -363,7 +367,7 @@ impl Keeper {
     }
 }
 
-/// The reason, if a control message tells that this participant was put out for good.
+/// Returns the reason if a control message reports that this participant was removed for good.
 fn removal(live: &Live, message: Option<&str>) -> Option<String> {
     let own = live.session.participant()?;
     let left = serde_json::from_str::<Left>(message?).ok()?;
@@ -373,7 +377,7 @@ fn removal(live: &Live, message: Option<&str>) -> Option<String> {
     put_out.then_some(left.reason)
 }
 
-/// The control message that somebody left.
+/// The control message that a participant has left.
 #[derive(Deserialize)]
 struct Left {
     event: String,
@@ -385,14 +389,14 @@ fn lock(live: &Mutex<Option<Live>>) -> std::sync::MutexGuard<'_, Option<Live>> {
     live.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A client that is not asked keeps its last few events.
+/// A client whose owner does not read keeps this number of events.
 const EVENTS: usize = 16;
 
-/// How often the server is asked for the session while the connection is shaky.
+/// How often the client asks the server whether the session exists while the connection is shaky.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// How long a shaky connection may recover.
+/// How long a shaky connection may take to recover.
 const SHAKY_FOR: Duration = Duration::from_secs(5);
 
-/// A server cannot send a client away for longer than this.
+/// The longest wait that a server may impose with `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -1,7 +1,8 @@
-//! The receiving half: packets into the playout as they come, a frame of 20 ms out of it every 20 ms.
+//! The receiving half of a client: puts packets into the playout as they arrive, and takes a frame
+//! of 20 ms from it every 20 ms.
 //!
-//! The thread outlives connections and never waits for a packet: what was not received is silence, so
-//! that a recording is as long as the time it took.
+//! The thread outlives connections and never waits for a packet: what was not received is silence,
+//! so that a recording is as long as the time that passed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -25,33 +26,33 @@ use super::stats::{self, Counters};
 use super::tap::Tap;
 use crate::clock;
 
-/// What comes from the connections.
+/// A message from the connection.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every message is the large one"
 )]
 pub enum Received {
-    /// A packet, with its arrival.
+    /// A packet with its arrival.
     Packet(Packet, Time),
-    /// Another connection starts.
+    /// A new connection starts.
     Restart,
 }
 
-/// Bound of the link from the connection: five seconds of 20 ms packets. The newest is dropped when it
-/// is full, which only a thread that does not run can cause.
+/// Bound of the queue from the connection: five seconds of packets of 20 ms. The newest is dropped
+/// when it is full, which happens only if the thread does not run.
 pub const RECEIVED: usize = 256;
 
 /// What the receiving thread works with.
 pub struct DownlinkParts {
-    /// What comes from the connections.
+    /// The messages from the connections.
     pub received: Receiver<Received>,
-    /// Where the audio goes, if anywhere.
+    /// The recorder, if the audio is recorded.
     pub recorder: Option<Recorder>,
-    /// Who listens in.
+    /// The observer of packets and frames.
     pub tap: Arc<dyn Tap>,
-    /// What is counted.
+    /// The statistics counters.
     pub counters: Arc<Counters>,
-    /// Told once when the recording fails.
+    /// Receives one event if the recording fails.
     pub events: UnboundedSender<MediaEvent>,
 }
 
@@ -65,11 +66,11 @@ impl Downlink {
     /// Starts the thread: the first frame is due 20 ms after the first [`Received::Restart`].
     ///
     /// # Errors
-    /// The system's, when it gives no thread; libopus's, when it gives no decoder.
+    /// The system's error if it starts no thread; libopus's error if it creates no decoder.
     pub fn start(parts: DownlinkParts) -> Result<Downlink, PcmError> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut playout = Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new()));
-        // A sound device takes its samples when it needs them.
+        // The frames are due when a sound device needs them, not when a packet is there.
         playout.set_ticks_wait(false);
         let player = Player {
             playout,
@@ -81,7 +82,8 @@ impl Downlink {
         let thread = thread::Builder::new()
             .name("join-downlink".to_owned())
             .spawn(move || {
-                // Where it is not permitted, a busy machine is heard, as it is with any other player.
+                // Without the permission a busy machine causes gaps in the sound, as for any other
+                // player.
                 let _ = sched::raise_priority(sched::CLIENT);
                 player.run()
             })?;
@@ -142,7 +144,7 @@ impl Player {
         }
     }
 
-    /// The first connection starts the clock.
+    /// Waits for the first connection, which starts the clock.
     fn wait_for_connection(&self) {
         while !self.stop.load(Ordering::Relaxed) {
             let received = self.parts.received.recv_timeout(TICK.duration());
@@ -153,11 +155,11 @@ impl Player {
     }
 
     fn take_packets(&mut self) {
-        // At most what the link holds: packets that keep coming wait for the next turn.
+        // Takes at most a full queue: packets that keep arriving are taken at the next tick.
         for received in self.parts.received.try_iter().take(RECEIVED) {
             match received {
                 Received::Packet(packet, arrival) => {
-                    // Counted by the playout itself, whatever becomes of it.
+                    // The playout counts the packet, whatever it does with it.
                     let _ = self.playout.push(&packet, arrival);
                 }
                 Received::Restart => self.playout.restart(),
@@ -166,7 +168,7 @@ impl Player {
     }
 
     fn tick(&mut self, due: Instant) {
-        // Where nothing is heard the frame is silence, and that is what is recorded.
+        // If nothing is heard the frame holds silence, which is recorded.
         let _ = self.playout.pull(clock::at(due), &mut self.frame);
         self.parts.tap.played(due, self.frame.samples());
         let Some(recorder) = &mut self.parts.recorder else {
@@ -175,7 +177,7 @@ impl Player {
         recorder.frame(self.frame.samples());
         if recorder.has_failed() && !self.failed {
             self.failed = true;
-            // Nobody may be interested any more.
+            // Sending the event fails only if its receiver has been dropped.
             let _ = self.parts.events.send(MediaEvent::SinkFailed);
         }
     }
@@ -202,6 +204,6 @@ impl Player {
 
 const TICK: TickLength = TickLength::Ms20;
 
-/// After a late wake-up every frame is played that is at most this late: five seconds. A process that
-/// was stopped for longer goes on with what is new.
+/// After a late wake-up all frames that are at most five seconds late are played. A process that
+/// was stopped for longer skips the older ones.
 const CATCH_UP_TICKS: u64 = 250;

@@ -1,4 +1,4 @@
-//! Why a client fails.
+//! Errors of a client.
 
 use std::time::Duration;
 
@@ -12,43 +12,43 @@ use super::whip_client::WhipError;
 /// Why a client fails.
 #[derive(Debug, Error)]
 pub enum JoinError {
-    /// The arguments make no sense.
+    /// The arguments are invalid.
     #[error(transparent)]
     Args(#[from] ArgsError),
-    /// The server gave no session.
+    /// The server created no session.
     #[error(transparent)]
     Session(#[from] WhipError),
-    /// The session has no connection.
+    /// The connection of the session could not be established.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// What is to be played or recorded fails.
+    /// Playing or recording failed.
     #[error(transparent)]
     Pcm(#[from] PcmError),
-    /// The recording cannot be written on; ending it tells why.
+    /// The recording cannot be continued; finishing it returns the reason.
     #[error("cannot write the recording")]
     Recording,
-    /// What a radio is to say has come to an end, which a microphone does not.
+    /// The source of a push-to-talk client with a microphone has ended.
     #[error("the audio source has ended, so there is nothing left to send")]
     SourceEnded,
-    /// The connection is lost, and is not to be made again.
+    /// The connection is lost and reconnecting is off.
     #[error("the connection to the server was lost")]
     Lost,
-    /// The server has put the client out.
+    /// The server has removed the client.
     #[error("the server removed this client: {reason}")]
     Removed {
         /// `kicked` or `room closed`.
         reason: String,
     },
-    /// The process cannot be told to stop, or to talk.
+    /// The handlers of signals cannot be installed.
     #[error("cannot set up signals or standard input: {0}")]
     Signals(#[source] std::io::Error),
-    /// There is no thread to print lines.
+    /// The thread that prints lines cannot be started.
     #[error("cannot start a thread: {0}")]
     Threads(#[source] std::io::Error),
 }
 
 impl JoinError {
-    /// The exit status: 2 for unusable arguments, otherwise 1.
+    /// Returns the exit status of the process: 2 for invalid arguments, otherwise 1.
     pub fn exit_status(&self) -> u8 {
         match self {
             JoinError::Args(_) => 2,
@@ -56,7 +56,7 @@ impl JoinError {
         }
     }
 
-    /// Whether trying again is of no use.
+    /// Whether another attempt is useless.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             JoinError::Session(error) => error.is_permanent(),
@@ -68,7 +68,7 @@ impl JoinError {
         }
     }
 
-    /// When the server wants to be asked again, if it says.
+    /// Returns the wait before the next attempt that the server asks for, if any.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             JoinError::Session(error) => error.retry_after(),
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_network_is_waited_for_and_a_wrong_server_is_not() {
+    fn client_retries_after_network_errors_but_not_after_permanent_refusals() {
         assert!(!JoinError::from(ConnectionError::NoPath).is_permanent());
         assert!(!JoinError::from(ConnectionError::NoAddress).is_permanent());
         assert!(JoinError::from(ConnectionError::Certificate).is_permanent());

@@ -17,10 +17,11 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Prints lines from a thread of its own: who reads them slowly must not hold up a radio.
+/// Prints lines from a thread of its own: a slow reader must not delay a radio.
 ///
-/// The newest are dropped when there is no room, those that state nothing lasting already when half of it is taken.
-/// Of events, how many is told with the next one that there is room for.
+/// The newest lines are dropped when the queue is full; lines without lasting content, such as
+/// levels, already when half of it is taken. The next event that finds space is preceded by the
+/// number of dropped events.
 pub struct EventOutput {
     lines: Option<Sender<String>>,
     done: Receiver<()>,
@@ -31,7 +32,7 @@ impl EventOutput {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system's, when it gives no thread.
+    /// The system's error if it starts no thread.
     pub fn start(outlet: OutputStream) -> std::io::Result<EventOutput> {
         EventOutput::through(move |line| match outlet {
             OutputStream::Stdout => writeln!(std::io::stdout(), "{line}"),
@@ -48,7 +49,7 @@ impl EventOutput {
             .name("join-lines".to_owned())
             .spawn(move || {
                 for line in to_print {
-                    // Nobody reads them any more.
+                    // Writing fails if the reader has closed its end.
                     if write(line).is_err() {
                         break;
                     }
@@ -62,17 +63,17 @@ impl EventOutput {
         })
     }
 
-    /// Prints a line that is no event; who does not read it in time misses it.
+    /// Prints a line that is not an event; dropped if the queue is full.
     pub fn print(&self, line: String) {
         if let Some(lines) = &self.lines {
-            // Full because nobody reads, or closed because nobody will.
+            // The queue is full because the reader is slow, or closed because the reader has gone.
             let _ = lines.try_send(line);
         }
     }
 
-    /// Prints an event; who does not read it in time misses it, and is told so.
+    /// Prints an event; dropped and counted if the queue is full.
     ///
-    /// - `passing`: states nothing that lasts, and soon comes again.
+    /// - `passing`: the event has no lasting content and soon comes again.
     pub fn event(&self, line: String, passing: bool) {
         let missed = self.missed.load(Ordering::Relaxed);
         let free = if passing { WAITING / 2 } else { 0 };
@@ -87,29 +88,30 @@ impl EventOutput {
         self.print(line);
     }
 
-    /// So many of what was to be printed is lost before it came here.
+    /// Counts events that were lost before they reached this output.
     pub fn miss(&self, events: usize) {
         self.missed.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// Nobody else puts anything in: what is free stays free.
+    /// Returns the free space of the queue. Only this thread fills the queue, so the space does not
+    /// shrink.
     fn room(&self) -> usize {
         self.lines.as_ref().map_or(0, |lines| WAITING - lines.len())
     }
 }
 
 impl Drop for EventOutput {
-    /// Waits for the last lines, but not for a reader that does not read.
+    /// Waits for the last lines to be printed, but not for a reader that does not read.
     fn drop(&mut self) {
         self.lines = None;
         let _ = self.done.recv_timeout(LAST_LINES);
     }
 }
 
-/// Bound of the link to the thread; the newest is dropped, and counted, when it is full.
+/// Bound of the queue to the thread; when it is full the newest line is dropped and counted.
 const WAITING: usize = 256;
 
-/// Nobody waits longer for a program to end.
+/// The longest wait for the last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -118,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a line when it is let.
+    /// A reader that reads one line each time the test permits it.
     struct Reader {
         turns: mpsc::Sender<()>,
         read: mpsc::Receiver<String>,
@@ -144,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missed_is_told_before_what_is_not() {
+    fn event_output_reports_dropped_events_before_the_next_event() {
         let (lines, reader) = Reader::of();
-        // The thread holds one or none of them.
+        // The thread itself holds at most one of the lines.
         for number in 0..WAITING + 10 {
             lines.event(number.to_string(), false);
         }
@@ -162,13 +164,13 @@ mod tests {
             told,
             json!({"event": "missed", "messages": WAITING + 10 - printed + 1_000})
         );
-        // Told once.
+        // The number of dropped events is reported once.
         lines.event("more".to_owned(), false);
         assert_eq!(reader.next(), "more");
     }
 
     #[test]
-    fn what_passes_leaves_room_for_what_lasts() {
+    fn event_output_drops_passing_events_before_lasting_ones() {
         let (lines, reader) = Reader::of();
         for _ in 0..WAITING {
             lines.event("level".to_owned(), true);
@@ -177,9 +179,9 @@ mod tests {
         let passing = (0..WAITING)
             .take_while(|_| reader.next() == "level")
             .count();
-        // The thread holds one or none of them.
+        // The thread itself holds at most one of the lines.
         assert!((0..=1).contains(&(passing - WAITING / 2)), "{passing}");
-        // What came in between told that some were missed.
+        // The event in between was the report of dropped events.
         assert_eq!(reader.next(), "state");
     }
 }

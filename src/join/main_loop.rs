@@ -1,5 +1,5 @@
-//! The main loop of `mixminus join`, from the first connection to the last: prints events, and talks
-//! when it is time to.
+//! The main loop of `mixminus join`, from the first connection to the last: prints events, and
+//! drives push-to-talk and monitoring.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ pub(super) struct MainLoop<'a> {
     monitors: MonitorSync,
 }
 
-/// The rooms to monitor, and whether the server has been told of all of them.
+/// The rooms to monitor, and whether the server has to be told about them.
 struct MonitorSync {
     wanted: Vec<MonitoredRoom>,
-    /// The join has said it all: it has the names that the command line gave.
+    /// The join has named the rooms, and they need neither gain nor priority.
     is_joined: bool,
     is_due: bool,
     is_connected: bool,
@@ -47,8 +47,10 @@ struct MonitorSync {
 }
 
 impl<'a> MainLoop<'a> {
-    /// - `gate`: the uplink's.
-    /// - `key`: what presses it, if anything but a voice does.
+    /// Creates the main loop.
+    ///
+    /// - `gate`: the gate of the uplink.
+    /// - `key`: the push-to-talk key, if the client has one.
     pub fn new(
         client: &'a mut Client,
         options: &'a JoinOptions,
@@ -75,13 +77,13 @@ impl<'a> MainLoop<'a> {
             key,
             ptt,
             room,
-            monitors: MonitorSync::new(&options.listen),
+            monitors: MonitorSync::new(&options.monitor),
             client,
             options,
         })
     }
 
-    /// Stays in the room until there is a reason to go.
+    /// Stays in the room until the client has a reason to leave.
     pub async fn until_the_end(mut self) -> Result<(), JoinError> {
         let limit = async {
             match self.options.limit {
@@ -108,11 +110,12 @@ impl<'a> MainLoop<'a> {
         }
     }
 
-    /// Takes an event of the client's; `true` when it is time to go.
+    /// Handles an event of the client; returns `true` if the client should leave.
     async fn happened(&mut self, event: ClientEvent) -> Result<bool, JoinError> {
         let options = self.options;
         match event {
-            // Nobody would notice that it is deaf. Whoever has started it can start it again.
+            // A push-to-talk client whose microphone has ended would stay mute unnoticed; its
+            // supervisor can restart it.
             ClientEvent::Played if options.is_radio() => return Err(JoinError::SourceEnded),
             ClientEvent::Played if options.record.is_none() && options.limit.is_none() => {
                 tokio::time::sleep(DRAIN).await;
@@ -152,7 +155,7 @@ impl<'a> MainLoop<'a> {
         self.send_monitors().await;
     }
 
-    /// Takes a message of the server's.
+    /// Handles a message of the server.
     async fn told(&mut self, message: Result<Arc<str>, RecvError>) {
         let message = match message {
             Ok(message) => message,
@@ -162,7 +165,7 @@ impl<'a> MainLoop<'a> {
                 }
                 return;
             }
-            // Not while there is a client, which holds the other end.
+            // Not possible as long as there is a client, which holds the other end.
             Err(RecvError::Closed) => return,
         };
         if self.options.events
@@ -185,7 +188,7 @@ impl<'a> MainLoop<'a> {
             KeyEvent::Press => self.radio(Input::Press),
             KeyEvent::Release => self.radio(Input::Release),
             KeyEvent::Toggle => self.radio(Input::Toggle),
-            KeyEvent::Listen(rooms) => {
+            KeyEvent::Monitor(rooms) => {
                 self.monitors.want(rooms);
                 self.send_monitors().await;
             }
@@ -199,7 +202,8 @@ impl<'a> MainLoop<'a> {
         }
     }
 
-    /// Tells the server what it does not know yet of the rooms to listen to, as soon as it can be told.
+    /// Sends the list of monitored rooms to the server if it has changed and the data channel is
+    /// open.
     async fn send_monitors(&mut self) {
         if !self.monitors.can_be_told() {
             return;
@@ -269,7 +273,7 @@ impl MonitorSync {
         self.is_due = !self.is_joined;
     }
 
-    /// The data channel is open when the room was told over it.
+    /// The event `room` over the data channel shows that the channel is open.
     fn can_be_told(&self) -> bool {
         self.is_due && self.is_connected && self.is_open
     }
@@ -289,5 +293,5 @@ async fn next(ptt: &mut Option<PttController>) -> Vec<Value> {
     }
 }
 
-/// Time for the last packets of a file to be heard before the session is ended.
+/// Time for the last packets of a file to be played by the listeners before the session ends.
 const DRAIN: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Both halves of a client's media, and what they need to outlive any one connection.
+//! Both halves of a client's media, and the state with which they outlive connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,43 +18,46 @@ use super::stats::Counters;
 use super::tap::{NoTap, Tap};
 use super::uplink::{Ptime, Uplink, UplinkParts, UplinkTrackSlot};
 
-/// What happens to the media apart from any connection. Ends and failures are told at most once.
+/// An event of the media that does not depend on a connection. Ends and failures are reported at
+/// most once.
 #[derive(Debug)]
 pub enum MediaEvent {
-    /// The source was played to its end.
+    /// The source has been played to its end.
     SourceEnded,
-    /// The source could not be read on.
+    /// Reading the source failed.
     SourceFailed(PcmError),
-    /// The recording cannot be written on; finishing it tells why.
+    /// The recording cannot be continued; finishing it returns the reason.
     SinkFailed,
-    /// The source has become as loud as a voice, or no longer is: told to those who talk by voice.
+    /// The source has become as loud as a voice (`true`), or has fallen silent. Only for
+    /// voice-operated clients.
     Voice(bool),
-    /// The uplink begins to send, or has sent its last packet: told to those who talk by turns.
+    /// The uplink starts to send (`true`), or has sent its last packet. Only for push-to-talk
+    /// clients.
     Sending(bool),
 }
 
-/// What to send and where to put what is received.
+/// What to send, and where to record what is received.
 pub struct MediaOptions {
-    /// What to send; without one the client only listens.
+    /// The audio to send; without it the client only listens.
     pub source: Option<Box<dyn Source>>,
-    /// Whether to begin the source again at its end.
+    /// Whether to start the source again at its end.
     pub looped: bool,
-    /// Where to put what is received.
+    /// Where to record what is received.
     pub sink: Option<Box<dyn Sink>>,
-    /// How long the recording is to be at most.
+    /// The longest duration of the recording.
     pub limit: Option<Duration>,
-    /// Duration of the packets that are sent.
+    /// Duration of the sent packets.
     pub ptime: Ptime,
-    /// How they are encoded.
+    /// How the sent audio is encoded.
     pub voice: VoiceSettings,
-    /// Which part of the source is sent; without one all of it is.
+    /// Decides which frames of the source are sent; without it all are sent.
     pub switch: Option<UplinkGate>,
-    /// Who listens in.
+    /// The observer of packets and frames.
     pub tap: Arc<dyn Tap>,
 }
 
 impl Default for MediaOptions {
-    /// Listens and records nothing.
+    /// A client that listens and records nothing.
     fn default() -> MediaOptions {
         MediaOptions {
             source: None,
@@ -72,20 +75,20 @@ impl Default for MediaOptions {
     }
 }
 
-/// What a connection is plugged into.
+/// The media's ends that a connection is attached to.
 #[derive(Clone)]
 pub struct Sockets {
-    /// What is sent leaves here.
+    /// Where the uplink finds the track of the current connection.
     pub outlet: UplinkTrackSlot,
-    /// What is received comes in here.
+    /// Where the connection puts received packets.
     pub received: Sender<Received>,
-    /// Who listens in.
+    /// The observer of packets and frames.
     pub tap: Arc<dyn Tap>,
-    /// What is counted.
+    /// The statistics counters.
     pub counters: Arc<Counters>,
-    /// The messages of the data channel `control`; who reads too slowly misses the oldest.
+    /// The messages of the data channel `control`; a slow receiver misses the oldest.
     pub messages: broadcast::Sender<Arc<str>>,
-    /// Whether there is anything to send.
+    /// Whether the client sends audio.
     pub talks: bool,
 }
 
@@ -98,10 +101,10 @@ pub struct Media {
 }
 
 impl Media {
-    /// Starts both halves; nothing is sent before a connection is plugged in.
+    /// Starts both halves; nothing is sent before a connection is attached.
     ///
     /// # Errors
-    /// [`PcmError`] when there are no threads or no codec to be had.
+    /// [`PcmError`] when a thread or a codec cannot be created.
     pub fn start(options: MediaOptions) -> Result<Media, PcmError> {
         let counters = Arc::new(Counters::default());
         let (events_in, events) = mpsc::unbounded_channel();
@@ -148,12 +151,12 @@ impl Media {
         })
     }
 
-    /// What a connection is plugged into.
+    /// Returns the ends that a connection is attached to.
     pub fn sockets(&self) -> &Sockets {
         &self.sockets
     }
 
-    /// The next event; never again once all have been told.
+    /// Waits for the next event; never returns again once all have been reported.
     pub async fn event(&mut self) -> MediaEvent {
         match self.events.recv().await {
             Some(event) => event,
@@ -177,15 +180,15 @@ impl Media {
             Ok(finished) => finished,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is going down; the threads stop by themselves.
+                // The runtime is shutting down; the threads stop by themselves.
                 Err(_) => Ok(()),
             },
         }
     }
 }
 
-/// Control messages kept for one that reads them late.
+/// Control messages kept for a slow receiver.
 const MESSAGES: usize = 64;
 
-/// Wide-band voice that nobody would call bad.
+/// The bitrate of good wide-band speech.
 pub const DEFAULT_BITRATE_BPS: u32 = 32_000;

@@ -9,13 +9,14 @@
 //! | `join-source`, `join-sink` | read and write files and pipes ([`pcm`]); may block |
 //! | `join-uplink` | takes, encodes and sends a frame every packet time ([`uplink`]) |
 //! | `join-downlink` | plays a frame every 20 ms ([`downlink`]) |
-//! | `join-key` | reads the lines of a key; may block |
+//! | `join-key` | reads the lines of the push-to-talk key; may block |
 //! | `join-lines` | prints events and statistics |
-//! | tokio | HTTP ([`whip_client`]), WebRTC ([`connection`]), coming back ([`client`]), talking by turns ([`radio`]) |
+//! | tokio | HTTP ([`whip_client`]), WebRTC ([`connection`]), reconnecting ([`client`]), push-to-talk ([`radio`]) |
 //!
-//! The media threads outlive connections: a lost one is silence, not an end. [`client::Client`] is the
-//! whole as a library, [`peer_to_peer`] two of them without a server, [`tap`] where measurements listen in.
-//! Nothing here knows the server's own modules.
+//! The media threads outlive connections: a lost connection is silence, not an end.
+//! [`client::Client`] is the whole as a library, [`peer_to_peer`] connects two of them without a
+//! server, and [`tap`] is where measurements observe the media. Nothing here uses the server's own
+//! modules.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -61,10 +62,10 @@ use radio::monitors::MonitoredRoom;
 use radio::ptt_input::PttInput;
 use whip_client::WhipEndpoint;
 
-/// Runs `mixminus join` to its end. Logs must not go to standard output: audio may.
+/// Runs `mixminus join` to its end. Logs must not go to standard output, which may carry audio.
 ///
 /// # Errors
-/// [`JoinError`]; its [`JoinError::exit_status`] is the process's.
+/// [`JoinError`]; its [`JoinError::exit_status`] is that of the process.
 pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     let options = args.options()?;
     let mut stopped = std::pin::pin!(stop_signal()?);
@@ -95,7 +96,7 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     };
     info!("leaving the room");
     match (ended, client.leave().await) {
-        // The file tells better why it could not be written.
+        // The error of the file says more about why it could not be written.
         (Err(JoinError::Recording) | Ok(()), left) => left,
         (ended, _) => ended,
     }
@@ -108,9 +109,9 @@ fn room_of(options: &JoinOptions) -> Result<WhipEndpoint, JoinError> {
         options.profile.map(Profile::name),
         options.insecure,
     )?;
-    if !options.listen.is_empty() {
-        let names: Vec<&str> = options.listen.iter().map(MonitoredRoom::room).collect();
-        room = room.with("listen", &names.join(","));
+    if !options.monitor.is_empty() {
+        let names: Vec<&str> = options.monitor.iter().map(MonitoredRoom::room).collect();
+        room = room.with("monitor", &names.join(","));
     }
     if let Some(priority) = options.priority {
         room = room.with("priority", &priority.to_string());
@@ -137,7 +138,7 @@ fn media_of(
             let sink = kind
                 .create(provisional.path())
                 .map_err(|error| match error {
-                    // The name that was given, not the one that is written to first.
+                    // The error names the path that was given, not the temporary file.
                     PcmError::Open { source, .. } => PcmError::Open {
                         path: path.clone(),
                         source,
@@ -165,7 +166,7 @@ fn media_of(
     Ok((media, recording))
 }
 
-/// Comes to an end on Ctrl-C and SIGTERM; listens from the call on.
+/// Completes on Ctrl-C and SIGTERM; the handlers are installed by the call.
 fn stop_signal() -> Result<impl Future<Output = ()>, JoinError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(JoinError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(JoinError::Signals)?;

@@ -1,4 +1,4 @@
-//! The client's two ends of Opus: voice into payloads, payloads into PCM.
+//! The client's Opus encoder and decoder.
 
 use mixer::codec::opus::OpusDecoder;
 use mixer::codec::{Decode, DecodeError};
@@ -7,7 +7,7 @@ use opus::{Application, Bandwidth, Bitrate, Channels, Encoder, SoftClip};
 
 use super::sdp::SendLimits;
 
-/// How the voice is to be encoded, before what the receiver allows.
+/// How the voice is encoded, before the limits of the receiver are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoiceSettings {
     /// Bits per second of payload, 6,000..=510,000.
@@ -24,10 +24,10 @@ pub struct VoiceEncoder {
 }
 
 impl VoiceEncoder {
-    /// An encoder for a receiver that has not said anything.
+    /// Creates an encoder for a receiver without limits.
     ///
     /// # Errors
-    /// libopus's own.
+    /// An error of libopus.
     pub fn new(settings: VoiceSettings) -> Result<VoiceEncoder, opus::Error> {
         let mut encoder = Encoder::new(SAMPLE_RATE_HZ, Channels::Mono, Application::Voip)?;
         encoder.set_complexity(COMPLEXITY)?;
@@ -46,10 +46,10 @@ impl VoiceEncoder {
         Ok(voice)
     }
 
-    /// Takes over what a receiver's answer allows.
+    /// Applies the limits of a receiver's answer.
     ///
     /// # Errors
-    /// libopus's own.
+    /// An error of libopus.
     pub fn obey(&mut self, limits: &SendLimits) -> Result<(), opus::Error> {
         let ceiling_bps = limits.max_average_bitrate_bps.unwrap_or(u32::MAX);
         let bitrate_bps = self.settings.bitrate_bps.min(ceiling_bps);
@@ -68,34 +68,34 @@ impl VoiceEncoder {
             })
     }
 
-    /// Encodes one frame of 10, 20, 40 or 60 ms into `payload`; 0 bytes when there is nothing to send,
-    /// because the encoder has gone silent (DTX).
+    /// Encodes one frame of 10, 20, 40 or 60 ms into `payload`; returns the number of bytes, 0 if
+    /// the encoder has gone silent (DTX) and nothing needs to be sent.
     ///
     /// # Errors
-    /// libopus's own, for any other length.
+    /// An error of libopus for any other length.
     pub fn encode(
         &mut self,
         pcm: &[f32],
         payload: &mut [u8; MAX_PAYLOAD_BYTES],
     ) -> Result<usize, opus::Error> {
         let bytes = self.encoder.encode_float(pcm, payload)?;
-        // One or two bytes hold no audio: libopus says that they need not be sent.
+        // A packet of one or two bytes holds no audio and need not be sent, as libopus documents.
         Ok(if self.dtx && bytes <= 2 { 0 } else { bytes })
     }
 }
 
 /// Decodes to 48 kHz mono, within full scale.
 ///
-/// A codec may come out louder than what went in: a sound that was held at -1 dBFS exceeds full scale
-/// here and there. Cut off it would crackle, so it is bent, as libopus does by itself where it
-/// decodes to 16 bits.
+/// A decoded signal may be louder than the encoded one: a sound limited to -1 dBFS exceeds full
+/// scale at some samples. Clipping it would crackle, so it is bent smoothly, as libopus does when
+/// it decodes to 16 bits.
 pub struct VoiceDecoder {
     decoder: OpusDecoder,
     clip: SoftClip,
 }
 
 impl VoiceDecoder {
-    /// A decoder without history.
+    /// Creates a decoder without history.
     pub fn new() -> VoiceDecoder {
         VoiceDecoder {
             decoder: OpusDecoder::new(Layout::Mono),
@@ -144,10 +144,10 @@ impl Decode for VoiceDecoder {
     }
 }
 
-/// The best that libopus has: a client encodes one stream.
+/// The highest complexity of libopus: a client encodes only one stream.
 const COMPLEXITY: i32 = 10;
 
-/// What error correction is sized for when it is asked for.
+/// The packet loss for which forward error correction is dimensioned, if it is on.
 const EXPECTED_LOSS_PERCENT: i32 = 10;
 
 #[cfg(test)]
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_receiver_s_ceiling_holds() {
+    fn voice_encoder_keeps_the_receivers_bitrate_limit() {
         assert!(rate_bps(SendLimits::default()) > 30_000);
         let limits = SendLimits {
             max_average_bitrate_bps: Some(12_000),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_not_sent_when_the_receiver_wants_it_so() {
+    fn voice_encoder_sends_no_silence_if_the_receiver_asks_for_dtx() {
         for (dtx, most) in [(true, 20), (false, 150)] {
             let settings = VoiceSettings {
                 bitrate_bps: 32_000,
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn every_packet_time_makes_the_way() {
+    fn voice_survives_the_codec_at_every_packet_duration() {
         for samples in [480, 960, 1_920, 2_880] {
             let settings = VoiceSettings {
                 bitrate_bps: 32_000,
@@ -227,8 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decoded_stays_within_full_scale() {
-        // A transform coder overshoots a square wave; the linear predictor, at low rates, saturates.
+    fn voice_decoder_stays_within_full_scale() {
+        // A transform coder overshoots on a square wave; the linear predictor, at low rates,
+        // saturates.
         let settings = VoiceSettings {
             bitrate_bps: 48_000,
             fec: false,
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_packet() {
+    fn voice_decoder_refuses_empty_and_malformed_payloads() {
         let mut decoder = VoiceDecoder::new();
         let mut pcm = [0.0; 960];
         assert_eq!(decoder.decode(&[], &mut pcm), Err(DecodeError::Malformed));

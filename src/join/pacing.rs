@@ -1,8 +1,8 @@
-//! When the next tick is due: absolute deadlines, so that no error ever adds up.
+//! Absolute deadlines of ticks, so that no timing error accumulates.
 
 use std::time::{Duration, Instant};
 
-/// An endless row of deadlines, `period` apart.
+/// An endless sequence of deadlines, `period` apart.
 #[derive(Debug)]
 pub struct Pacer {
     origin: Instant,
@@ -11,7 +11,7 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Deadlines at `origin`, `origin + period` and so on.
+    /// Creates deadlines at `origin`, `origin + period` and so on.
     pub fn new(origin: Instant, period: Duration) -> Pacer {
         Pacer {
             origin,
@@ -20,13 +20,13 @@ impl Pacer {
         }
     }
 
-    /// The next deadline that was not taken yet.
+    /// Returns the next deadline that has not been taken.
     pub fn deadline(&self) -> Instant {
         let period_ns = self.period.as_nanos() as u64;
         self.origin + Duration::from_nanos(period_ns.saturating_mul(self.ticks))
     }
 
-    /// Takes the next deadline if it has come, and says when it was.
+    /// Takes the next deadline if it has passed, and returns it.
     pub fn take(&mut self, now: Instant) -> Option<Instant> {
         let deadline = self.deadline();
         (deadline <= now).then(|| {
@@ -35,7 +35,7 @@ impl Pacer {
         })
     }
 
-    /// Passes over all that have come but the last `keep`; says over how many.
+    /// Skips all deadlines that have passed except the last `keep`; returns the number skipped.
     pub fn skip_all_but(&mut self, keep: u64, now: Instant) -> u64 {
         let late = now.saturating_duration_since(self.deadline());
         let come =
@@ -53,7 +53,7 @@ mod tests {
     const PERIOD: Duration = Duration::from_millis(20);
 
     #[test]
-    fn a_day_of_late_wake_ups_does_not_drift() {
+    fn pacer_does_not_drift_in_a_day_of_late_wake_ups() {
         let origin = Instant::now();
         let mut pacer = Pacer::new(origin, PERIOD);
         let ticks = 24 * 3600 * 50u64;
@@ -61,7 +61,7 @@ mod tests {
         for tick in 0..ticks {
             let due = pacer.deadline();
             assert_eq!(due - origin, Duration::from_millis(20 * tick));
-            // Each wake-up is late by another 0 to 19 ms.
+            // Each wake-up is late by a different time from 0 to 19 ms.
             late_us = (late_us * 1_103 + 12_345) % 19_000;
             let now = due + Duration::from_micros(late_us);
             assert_eq!(pacer.skip_all_but(5, now), 0);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_much_too_late_is_passed_over() {
+    fn pacer_skips_deadlines_that_are_much_too_late() {
         let origin = Instant::now();
         let mut pacer = Pacer::new(origin, PERIOD);
         let now = origin + Duration::from_millis(1_005);

@@ -1,5 +1,6 @@
-//! Two clients connected to each other, without a server: the same media, the same connection. What a
-//! server adds is what it measures more than these two.
+//! Two clients connected to each other without a server: the same media and the same kind of
+//! connection. A measurement with a server minus the same measurement with these two is what the
+//! server adds.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -11,9 +12,9 @@ use super::stats::Stats;
 
 /// One of two clients that are connected to each other.
 pub struct PeerToPeer {
-    /// Its media.
+    /// The client's media.
     pub media: Media,
-    /// Its connection.
+    /// The client's connection.
     pub connection: Connection,
     since: Instant,
 }
@@ -41,7 +42,7 @@ pub async fn connect(
 }
 
 impl PeerToPeer {
-    /// What was counted so far.
+    /// Returns the statistics so far.
     pub async fn stats(&self) -> Stats {
         let rtt = self.connection.rtt().await;
         let counters = &self.media.sockets().counters;
@@ -58,5 +59,5 @@ impl PeerToPeer {
     }
 }
 
-/// The way from one to the other, whatever else the machine is connected to.
+/// Both clients use loopback, whatever networks the machine is connected to.
 const LOOPBACK: Reach = Reach::From(IpAddr::V4(Ipv4Addr::LOCALHOST));

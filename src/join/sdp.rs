@@ -1,25 +1,25 @@
-//! What the client takes from an answer, and what it asks for beside what its stack offers (RFC 8866,
-//! RFC 7587). Answers are read by [`crate::rtc::sdp`], as offers are.
+//! What the client reads from an SDP answer, and what it adds to the offer of its WebRTC stack (RFC
+//! 8866, RFC 7587). [`crate::rtc::sdp`] parses the answers, as it parses offers.
 
 use crate::rtc::sdp::RemoteAnswer;
 
-/// What a receiver of Opus wants of its sender (RFC 7587, 6.1 and 7).
+/// The limits that a receiver of Opus sets for its sender (RFC 7587, 6.1 and 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendLimits {
-    /// Never to be exceeded on average.
+    /// The highest average bitrate.
     pub max_average_bitrate_bps: Option<u32>,
     /// The highest sample rate the receiver makes use of.
     pub max_playback_rate_hz: u32,
     /// Whether silence need not be sent.
     pub dtx: bool,
-    /// Whether every packet is to be of the same size.
+    /// Whether every packet is to have the same size.
     pub cbr: bool,
-    /// Under which number packets may carry their audio level (RFC 6464), if at all.
+    /// The id of the header extension for the audio level (RFC 6464), if agreed on.
     pub level_extension: Option<u8>,
 }
 
 impl Default for SendLimits {
-    /// What holds when nothing is said.
+    /// The limits that apply when an answer sets none.
     fn default() -> SendLimits {
         SendLimits {
             max_average_bitrate_bps: None,
@@ -32,7 +32,7 @@ impl Default for SendLimits {
 }
 
 impl SendLimits {
-    /// What an answer allows.
+    /// Returns the limits of an answer.
     pub fn of(answer: &RemoteAnswer) -> SendLimits {
         let limits = answer.limits();
         SendLimits {
@@ -45,10 +45,10 @@ impl SendLimits {
     }
 }
 
-/// The name of the audio level of a packet (RFC 6464, 4).
+/// The URI of the header extension for a packet's audio level (RFC 6464, 4).
 pub const LEVEL_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
-/// Asks in an offer for packets of `ptime_ms`.
+/// Adds the wish for packets of `ptime_ms` to an offer.
 pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
     let mut asked = String::with_capacity(offer.len() + 16);
     let mut in_audio = false;
@@ -68,7 +68,7 @@ pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
     asked
 }
 
-/// Asks in an offer for Opus of `bitrate_bps` (`maxaveragebitrate`, RFC 7587, 6.1).
+/// Adds the wish for Opus of `bitrate_bps` to an offer (`maxaveragebitrate`, RFC 7587, 6.1).
 pub fn with_bitrate(offer: &str, bitrate_bps: u32) -> String {
     let opus = offer.lines().find_map(|line| {
         let (payload_type, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
@@ -93,7 +93,8 @@ pub fn with_bitrate(offer: &str, bitrate_bps: u32) -> String {
     asked
 }
 
-/// The description that a PATCH needs to speak of a session without changing it (RFC 8840, 9).
+/// Returns the SDP fragment with which a `PATCH` addresses a session without changing it (RFC 8840,
+/// 9).
 pub fn fragment_of(offer: &str) -> Option<String> {
     let ufrag = offer
         .lines()
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_s_wishes_are_read() {
+    fn send_limits_are_read_from_the_answer() {
         let expected = SendLimits {
             max_average_bitrate_bps: Some(24_000),
             max_playback_rate_hz: 16_000,
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn ptime_stands_in_the_audio_section_only() {
+    fn ptime_is_added_to_the_audio_section_only() {
         let asked = with_ptime(ANSWER, 40);
         let (audio, rest) = asked.split_once("m=application").unwrap();
         assert!(audio.ends_with("a=ptime:40\r\n") && !rest.contains("ptime:"));
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bitrate_stands_with_opus_only() {
+    fn bitrate_is_added_to_the_opus_parameters_only() {
         let plain = ANSWER.replace("maxaveragebitrate=24000;", "");
         let asked = with_bitrate(&plain, 48_000);
         assert_eq!(limits(&asked).max_average_bitrate_bps, Some(48_000));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fragment_names_the_session_s_own_credentials() {
+    fn fragment_holds_the_sessions_own_credentials() {
         let fragment = fragment_of(ANSWER).unwrap();
         assert!(
             fragment.starts_with("a=ice-ufrag:abcd\r\na=ice-pwd:aaaa")

@@ -1,4 +1,4 @@
-//! What a client counts, and the line that `--stats` prints of it.
+//! A client's statistics, and the line that `--stats` prints.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use mixer::format::SAMPLE_RATE_HZ;
 use serde::Serialize;
 
-/// Counters that the client's threads write and anyone may read.
+/// Counters that the client's threads write and any thread may read.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub(super) sent_packets: AtomicU64,
     pub(super) sent_bytes: AtomicU64,
-    /// Packets the connection had no room for.
+    /// Packets that the connection did not accept.
     pub(super) unsent_packets: AtomicU64,
-    /// Ticks at which the source had nothing ready.
+    /// Packet times at which the source had no samples ready.
     pub(super) underruns: AtomicU64,
     pub(super) received_packets: AtomicU64,
     pub(super) received_bytes: AtomicU64,
@@ -24,7 +24,7 @@ pub struct Counters {
     talkers: Mutex<Vec<(u32, Instant)>>,
 }
 
-/// What the playout counts.
+/// The counters of the playout.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Playout {
     pub lost: u64,
@@ -39,24 +39,24 @@ pub(super) struct Playout {
 }
 
 impl Counters {
-    /// Notes whether media can flow.
+    /// Records whether media can flow.
     pub(super) fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
-    /// Counts a lost connection that was made again.
+    /// Counts a reconnection.
     pub(super) fn count_reconnect(&self) {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a packet that came.
+    /// Counts a received packet.
     pub(super) fn received(&self, payload_bytes: usize) {
         self.received_packets.fetch_add(1, Ordering::Relaxed);
         self.received_bytes
             .fetch_add(payload_bytes as u64, Ordering::Relaxed);
     }
 
-    /// Notes who is heard in a packet.
+    /// Records the contributors of a packet.
     pub(super) fn heard(&self, csrcs: &[u32], at: Instant) {
         let mut talkers = self.talkers.lock().unwrap_or_else(PoisonError::into_inner);
         for csrc in csrcs {
@@ -69,10 +69,10 @@ impl Counters {
         talkers.retain(|(_, last)| at.saturating_duration_since(*last) < TALKING_FOR);
     }
 
-    /// All of it at one point.
+    /// Returns all statistics at one instant.
     ///
     /// - `time`: since the client joined.
-    /// - `rtt`: round trip to the server, where known.
+    /// - `rtt`: round-trip time to the server, where known.
     pub fn snapshot(&self, time: Duration, rtt: Option<Duration>) -> Stats {
         let playout = *self.playout.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -117,23 +117,23 @@ pub struct Stats {
     pub connected: bool,
     /// RTP packets sent.
     pub sent_packets: u64,
-    /// Bytes of Opus in them.
+    /// Opus bytes in the packets sent.
     pub sent_bytes: u64,
-    /// Packets dropped because the connection took no more.
+    /// Packets dropped because the connection did not accept them.
     pub unsent_packets: u64,
-    /// Packet times at which the source had nothing ready, so that nothing was sent.
+    /// Packet times at which the source had no samples ready, so that nothing was sent.
     pub underruns: u64,
     /// RTP packets received.
     pub received_packets: u64,
-    /// Bytes of Opus in them.
+    /// Opus bytes in the packets received.
     pub received_bytes: u64,
-    /// Packets that never came.
+    /// Packets that never arrived.
     pub lost: u64,
-    /// Packets that came too late to be played.
+    /// Packets that arrived too late to be played.
     pub late: u64,
-    /// Playing time that was made up for what was missing.
+    /// Playing time that was concealed.
     pub concealed_ms: f64,
-    /// The same in samples at 48 kHz, as the other counts of samples.
+    /// Concealed samples at 48 kHz.
     pub concealed_samples: u64,
     /// Samples inserted by time stretching, to lengthen the playout delay.
     pub inserted_samples: u64,
@@ -143,20 +143,20 @@ pub struct Stats {
     pub resampling_inserted_samples: u64,
     /// Samples saved by resampling, to follow a faster clock.
     pub resampling_removed_samples: u64,
-    /// How long packets wait before they are played.
+    /// The playout delay.
     pub delay_ms: f64,
-    /// How long they should.
+    /// The target of the playout delay.
     pub target_ms: f64,
-    /// Round trip to the server, where known.
+    /// Round-trip time to the server, where known.
     pub rtt_ms: Option<f64>,
-    /// Participants heard within the last second, by their public names.
+    /// Participants heard within the last second, by their ids.
     pub talkers: Vec<String>,
-    /// Times the client has come back after a lost connection.
+    /// Reconnections after a lost connection.
     pub reconnects: u64,
 }
 
 impl Stats {
-    /// One line of JSON, without its end.
+    /// Returns one line of JSON, without a line break.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings always serialise")
     }
@@ -166,11 +166,11 @@ fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0
 }
 
-/// How long someone counts as talking after the last packet that names them: longer than the pause
-/// between two refreshes of a silent stream.
+/// How long a participant counts as talking after the last packet that names it: longer than the
+/// pause between two refreshes of a silent stream.
 const TALKING_FOR: Duration = Duration::from_secs(1);
 
-/// A server that names more within a second is not to be believed.
+/// The most participants that are believed to talk within a second.
 const MAX_TALKERS: usize = 64;
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_json_with_units_in_its_names() {
+    fn stats_line_is_json_with_units_in_its_names() {
         let counters = Counters::default();
         counters.sent_packets.store(50, Ordering::Relaxed);
         counters.heard(&[0x00ab_cdef], Instant::now());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn talkers_fade_and_stay_few() {
+    fn talkers_expire_and_are_limited_in_number() {
         let counters = Counters::default();
         let start = Instant::now();
         counters.heard(&(0..1_000).collect::<Vec<_>>(), start);

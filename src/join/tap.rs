@@ -1,19 +1,20 @@
-//! Where a measurement listens in.
+//! The observer of a client's media, for measurements.
 
 use std::time::Instant;
 
 use mixer::RtpTime;
 use rtc::rtp::header::Header;
 
-/// Hears of everything that passes, at the instant it passes. All methods do nothing unless overridden.
+/// Is told of every frame and packet at the instant it passes. All methods do nothing unless
+/// overridden.
 ///
-/// They are called on the client's own threads: what takes long here is heard in the audio.
+/// They are called on the client's own threads: a slow method disturbs the audio.
 pub trait Tap: Send + Sync {
-    /// A frame was taken from the source, and will be encoded, unless the client is not to talk now or is not
-    /// connected.
+    /// A frame was taken from the source. It will be encoded unless the client may not talk now or
+    /// is not connected.
     ///
-    /// - `at`: for a microphone, the instant of the frame's last sample: its first is as long ago as the
-    ///   frame lasts.
+    /// - `at`: for a microphone, the instant of the frame's last sample; its first sample is one
+    ///   frame duration earlier.
     /// - `time`: the RTP time of its first sample, as [`Tap::sent`] will see it.
     fn taken(&self, at: Instant, time: RtpTime, pcm: &[f32]) {
         let _ = (at, time, pcm);
@@ -31,13 +32,13 @@ pub trait Tap: Send + Sync {
 
     /// A frame of 20 ms left the playout.
     ///
-    /// - `due`: the instant at which a sound card would have wanted its first sample.
+    /// - `due`: the instant at which a sound card would need its first sample.
     fn played(&self, due: Instant, pcm: &[f32]) {
         let _ = (due, pcm);
     }
 }
 
-/// The tap that hears nothing.
+/// A tap that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoTap;
 

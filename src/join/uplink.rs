@@ -1,10 +1,11 @@
-//! The sending half: a thread that takes a frame from the source every packet time, encodes it and
-//! hands it to the connection.
+//! The sending half of a client: a thread that takes a frame from the source every packet time,
+//! encodes it and hands it to the connection.
 //!
-//! Who talks by turns has a [`UplinkGate`] between source and encoder.
+//! A push-to-talk client has an [`UplinkGate`] between source and encoder.
 //!
-//! The thread outlives connections: an [`UplinkTrack`] is put in when one is made and taken out when it is
-//! lost. RTP time follows the deadlines, so that what is not sent leaves a gap and not a shift.
+//! The thread outlives connections: an [`UplinkTrack`] is set when a connection is established and
+//! removed when it is lost. RTP time follows the deadlines, so that time without packets leaves a
+//! gap and no shift.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +37,7 @@ use super::sdp::SendLimits;
 use super::stats::Counters;
 use super::tap::Tap;
 
-/// Duration of the packets that are sent.
+/// Duration of the sent packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ptime {
     /// 10 ms: least delay.
@@ -51,7 +52,7 @@ pub enum Ptime {
 }
 
 impl Ptime {
-    /// In milliseconds.
+    /// Returns the duration in milliseconds.
     pub const fn ms(self) -> u32 {
         match self {
             Ptime::Ms10 => 10,
@@ -61,7 +62,7 @@ impl Ptime {
         }
     }
 
-    /// The one of that many milliseconds.
+    /// Returns the packet duration of this many milliseconds, if Opus has it.
     pub const fn from_ms(ms: u32) -> Option<Ptime> {
         match ms {
             10 => Some(Ptime::Ms10),
@@ -77,19 +78,19 @@ impl Ptime {
     }
 }
 
-/// The track that packets go to while a connection lasts.
+/// The track to which packets go while a connection lasts.
 pub struct UplinkTrack {
     /// The connection's track.
     pub track: Arc<TrackLocalStaticRTP>,
-    /// Its RTP source.
+    /// The SSRC of its packets.
     pub ssrc: u32,
-    /// The payload type that was agreed on for Opus.
+    /// The payload type agreed on for Opus.
     pub payload_type: u8,
-    /// What the receiver allows.
+    /// The limits that the receiver sets.
     pub limits: SendLimits,
 }
 
-/// The track of the present connection, if there is one.
+/// The track of the current connection, if any.
 pub type UplinkTrackSlot = Arc<ArcSwapOption<UplinkTrack>>;
 
 /// What the sending thread works with.
@@ -100,15 +101,15 @@ pub struct UplinkParts {
     pub encoder: VoiceEncoder,
     /// Duration of a packet.
     pub ptime: Ptime,
-    /// Which frames are sent; without one all are.
+    /// Decides which frames are sent; without it all are.
     pub switch: Option<UplinkGate>,
-    /// Where packets go.
+    /// The track to which packets go.
     pub outlet: UplinkTrackSlot,
-    /// Who listens in.
+    /// The observer of packets and frames.
     pub tap: Arc<dyn Tap>,
-    /// What is counted.
+    /// The statistics counters.
     pub counters: Arc<Counters>,
-    /// Told of the end of the source, and of what the switch finds.
+    /// Receives the end of the source, and the changes of the gate.
     pub events: UnboundedSender<MediaEvent>,
 }
 
@@ -122,14 +123,15 @@ impl Uplink {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system's, when it gives no thread.
+    /// The system's error if it starts no thread.
     pub fn start(parts: UplinkParts) -> std::io::Result<Uplink> {
         let stop = Arc::new(AtomicBool::new(false));
         let sender = Sender::new(parts, Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("join-uplink".to_owned())
             .spawn(move || {
-                // Where it is not permitted, a busy machine is heard, as it is with any other player.
+                // Without the permission a busy machine causes gaps in the sound, as for any other
+                // player.
                 let _ = sched::raise_priority(sched::CLIENT);
                 sender.run()
             })?;
@@ -141,11 +143,11 @@ impl Uplink {
 }
 
 impl Drop for Uplink {
-    /// Stops the thread and waits for it: one packet time.
+    /// Stops the thread and waits for it: one packet time at most.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already; here it must not become a second one.
+            // A panic of the thread has been reported already; here it must not cause a second one.
             let _ = thread.join();
         }
     }
@@ -193,7 +195,7 @@ impl Sender {
     fn tick(&mut self) {
         self.follow_outlet();
         let Some(outlet) = self.current.clone() else {
-            // Nobody hears what a microphone picks up meanwhile; a file waits.
+            // Without a connection a microphone is read and discarded; a file waits.
             if self.parts.feed.is_live() {
                 self.pull();
             }
@@ -240,7 +242,7 @@ impl Sender {
         let waiting_samples = self.parts.feed.waiting_samples();
         let level = level_of(&self.pcm);
         let (fate, turn) = switch.frame(&self.pcm, level, waiting_samples);
-        // The beginning is told first: the server is to know of it before the packets come.
+        // The start is reported first: the server must learn of it before the packets arrive.
         self.tell(turn);
         match fate {
             Fate::Send => self.send(outlet),
@@ -249,7 +251,7 @@ impl Sender {
         }
     }
 
-    /// Sends what was kept at the times it was taken at, then the frame of this tick.
+    /// Sends the kept frames with the times at which they were taken, then the frame of this tick.
     fn send_with_kept(&mut self, outlet: &UplinkTrack) {
         let kept = self.parts.switch.as_mut().map(UplinkGate::take_kept);
         let kept = kept.unwrap_or_default();
@@ -265,7 +267,7 @@ impl Sender {
         self.send(outlet);
     }
 
-    /// Lets the switch look at what is no frame.
+    /// Lets the gate react to a tick without a frame.
     fn turn(&mut self, look: impl FnOnce(&mut UplinkGate) -> Turn) {
         if let Some(switch) = &mut self.parts.switch {
             let turn = look(switch);
@@ -276,14 +278,14 @@ impl Sender {
     fn tell(&self, turn: Turn) {
         let voice = turn.voice.map(MediaEvent::Voice);
         let sending = turn.sending.map(MediaEvent::Sending);
-        // A voice that ends is told after its last packet.
+        // The end of a voice is reported after its last packet.
         for event in [sending, voice].into_iter().flatten() {
-            // Nobody may be interested any more.
+            // Sending the event fails only if its receiver has been dropped.
             let _ = self.parts.events.send(event);
         }
     }
 
-    /// Takes over a new connection.
+    /// Applies the limits of a new connection.
     fn follow_outlet(&mut self) {
         let next = self.parts.outlet.load_full();
         let same = match (&self.current, &next) {
@@ -329,7 +331,7 @@ impl Sender {
             header: header.clone(),
             payload: Bytes::copy_from_slice(&self.payload[..bytes]),
         };
-        // Never waits: a connection that takes no more at this instant loses this packet.
+        // Never waits: a connection that does not accept the packet at once loses it.
         let sent = outlet.track.write_rtp(packet).now_or_never();
         if !matches!(sent, Some(Ok(()))) {
             counters.unsent_packets.fetch_add(1, Ordering::Relaxed);
@@ -351,12 +353,12 @@ impl Sender {
             Some(error) => MediaEvent::SourceFailed(error),
             None => MediaEvent::SourceEnded,
         };
-        // Nobody may be interested any more.
+        // Sending the event fails only if its receiver has been dropped.
         let _ = self.parts.events.send(event);
     }
 }
 
-/// The numbers of an RTP stream (RFC 3550, 5.1).
+/// The sequence number and time of an RTP stream (RFC 3550, 5.1).
 struct Stream {
     seq: u16,
     time: u32,
@@ -372,7 +374,8 @@ impl Stream {
         }
     }
 
-    /// The header of the packet of this tick; the first after silence carries the marker bit.
+    /// Returns the header of this tick's packet; the first one after silence carries the marker
+    /// bit.
     fn header(&mut self, ssrc: u32, payload_type: u8) -> Header {
         let header = Header {
             version: 2,
@@ -401,14 +404,14 @@ impl Stream {
     }
 }
 
-/// The level of a frame as RFC 6464 wants it.
+/// Returns the level of a frame as defined by RFC 6464.
 pub fn level_of(pcm: &[f32]) -> Level {
     let energy: f32 = pcm.iter().map(|sample| sample * sample).sum();
     Level::from(Decibels::from_factor((energy / pcm.len() as f32).sqrt()))
 }
 
-/// Packets sent at once after a late wake-up. What is later than that is left out: it would only add
-/// delay at the other end.
+/// Packets sent at once after a late wake-up. Older ones are dropped: they would only add delay at
+/// the receiver.
 const CATCH_UP_TICKS: u64 = 5;
 
 #[cfg(test)]
@@ -416,7 +419,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packet_times_are_those_opus_has() {
+    fn packet_durations_are_those_of_opus() {
         for ms in [10, 20, 40, 60] {
             let ptime = Ptime::from_ms(ms).unwrap();
             assert_eq!((ptime.ms(), ptime.samples()), (ms, ms as usize * 48));
@@ -425,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_moves_the_time_and_not_the_sequence() {
+    fn gap_advances_the_rtp_time_but_not_the_sequence_number() {
         let mut stream = Stream::new(65_535, u32::MAX - 959);
         let mut next = |silent: bool| {
             let header = (!silent).then(|| stream.header(7, 111));
@@ -444,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_below_full_scale() {
+    fn level_of_a_frame_is_relative_to_full_scale() {
         assert_eq!(level_of(&[1.0; 960]).wire(), 0);
         assert_eq!(level_of(&[0.1; 960]).wire(), 20);
         assert_eq!(level_of(&[0.0; 960]), Level::SILENCE);

@@ -1,5 +1,5 @@
-//! The WHIP client (RFC 9725): posts an offer, keeps the session's address, deletes it in the end,
-//! and puts the server's refusals (RFC 9457) into words.
+//! The WHIP client (RFC 9725): posts an offer, keeps the URL of the session, deletes the session at
+//! the end, and turns the server's refusals (RFC 9457) into sentences.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// Why a request did not lead to a session.
+/// Why a request did not create a session.
 #[derive(Debug, Error)]
 pub enum WhipError {
-    /// This machine cannot make requests at all.
+    /// The HTTP client cannot be created.
     #[error("cannot set up the HTTP client: {0}")]
     Setup(#[source] reqwest::Error),
     /// No answer came.
@@ -24,17 +24,17 @@ pub enum WhipError {
         /// The innermost reason.
         reason: String,
     },
-    /// The server said no.
+    /// The server refused the request.
     #[error("{sentence}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What to show to a person.
+        /// The sentence to show to a person.
         sentence: String,
-        /// When the server wants to be asked again.
+        /// The wait before the next attempt that the server asks for.
         retry_after: Option<Duration>,
     },
-    /// The answer was none that WHIP knows.
+    /// The response is not one that WHIP defines.
     #[error("{host} does not behave like a mixminus server: {what}")]
     Unexpected {
         /// Host and port.
@@ -45,7 +45,7 @@ pub enum WhipError {
 }
 
 impl WhipError {
-    /// Whether asking again is of no use.
+    /// Whether another attempt is useless.
     pub fn is_permanent(&self) -> bool {
         match self {
             WhipError::Setup(_) | WhipError::Unexpected { .. } => true,
@@ -56,7 +56,7 @@ impl WhipError {
         }
     }
 
-    /// When the server wants to be asked again, if it says.
+    /// Returns the wait before the next attempt that the server asks for, if any.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             WhipError::Refused { retry_after, .. } => *retry_after,
@@ -73,9 +73,10 @@ pub struct WhipEndpoint {
 }
 
 impl WhipEndpoint {
-    /// The room behind `url`, as [`participants`](super::address::participants) completes it.
+    /// Creates the endpoint of the room behind `url`, as
+    /// [`participants`](super::address::participants) completes it.
     ///
-    /// - `insecure`: takes any TLS certificate.
+    /// - `insecure`: accepts any TLS certificate.
     ///
     /// # Errors
     /// [`WhipError::Setup`] when TLS cannot be set up.
@@ -90,7 +91,7 @@ impl WhipEndpoint {
                 url.query_pairs_mut().append_pair(key, value);
             }
         }
-        // Refused only when someone else has set a provider already, and then that one serves.
+        // Installing the provider fails only if another one is installed, which then is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -103,14 +104,14 @@ impl WhipEndpoint {
         Ok(WhipEndpoint { http, url })
     }
 
-    /// The same room, joined with one more wish in the query.
+    /// Returns the endpoint with one more parameter in the query.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> WhipEndpoint {
         self.url.query_pairs_mut().append_pair(key, value);
         self
     }
 
-    /// Whether the server is this very machine, so that media may pass over loopback.
+    /// Whether the server is on this machine, so that media may use loopback.
     pub fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -119,10 +120,10 @@ impl WhipEndpoint {
             || address.is_ok_and(|ip| ip.is_loopback())
     }
 
-    /// Posts an offer; gives the session and the answer.
+    /// Posts an offer; returns the session and the SDP answer.
     ///
     /// # Errors
-    /// [`WhipError`] for everything that is not a session.
+    /// [`WhipError`] for every response that creates no session.
     pub async fn join(&self, offer: String) -> Result<(WhipSession, String), WhipError> {
         let response = self
             .http
@@ -170,12 +171,12 @@ pub struct WhipSession {
 }
 
 impl WhipSession {
-    /// The public name of the participant, eight hexadecimal digits.
+    /// Returns the participant id, eight hexadecimal digits.
     pub fn participant(&self) -> Option<&str> {
         self.participant.as_deref()
     }
 
-    /// Asks whether the session still exists; `None` when no answer tells.
+    /// Asks whether the session still exists; returns `None` if no response tells.
     ///
     /// - `fragment`: the credentials of the connection, so that the request changes nothing.
     pub async fn exists(&self, fragment: &str) -> Option<bool> {
@@ -195,15 +196,16 @@ impl WhipSession {
         }
     }
 
-    /// Asks for the floor; a repeated request changes nothing.
+    /// Requests the floor; a repeated request changes nothing.
     ///
     /// # Errors
-    /// [`WhipError`] when no answer came, or one that does not say who may talk.
+    /// [`WhipError`] when there is no response, or one without a decision.
     pub async fn request_floor(&self) -> Result<FloorReply, WhipError> {
         let sent = self.floor(Method::PUT).send().await;
         let response = sent.map_err(|error| unreachable(&self.url, &error))?;
         let status = response.status();
-        // Who is refused the floor is told so in a problem of its own kind.
+        // A denial is a response to the floor request, too, with a problem document of its own
+        // type.
         if !matches!(
             status,
             StatusCode::OK | StatusCode::ACCEPTED | StatusCode::CONFLICT
@@ -216,10 +218,10 @@ impl WhipSession {
         })
     }
 
-    /// Gives the floor back, or the request for it, or nothing.
+    /// Releases the floor, or withdraws the request; without either it does nothing.
     ///
     /// # Errors
-    /// [`WhipError`] when no answer came or a strange one.
+    /// [`WhipError`] when there is no response or an unexpected one.
     pub async fn release_floor(&self) -> Result<(), WhipError> {
         let sent = self.floor(Method::DELETE).send().await;
         let response = sent.map_err(|error| unreachable(&self.url, &error))?;
@@ -236,10 +238,10 @@ impl WhipSession {
         self.http.request(method, url).timeout(SHORT_TIMEOUT)
     }
 
-    /// Ends the session; says whether the server knew of it.
+    /// Ends the session; returns whether the server knew it.
     ///
     /// # Errors
-    /// [`WhipError`] when no answer came or a strange one.
+    /// [`WhipError`] when there is no response or an unexpected one.
     pub async fn leave(&self) -> Result<bool, WhipError> {
         let response = self
             .http
@@ -256,16 +258,16 @@ impl WhipSession {
     }
 }
 
-/// What was said to a request for the floor.
+/// The response to a floor request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FloorReply {
     /// 200 granted, 202 queued, 409 denied.
     pub status: u16,
-    /// JSON.
+    /// The JSON body.
     pub body: String,
 }
 
-/// What of a problem document (RFC 9457) is for people.
+/// The parts of a problem document (RFC 9457) that are for people.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Problem {
@@ -294,7 +296,7 @@ async fn refusal(url: &Url, response: Response) -> WhipError {
     }
 }
 
-/// Puts a refusal into a sentence: the server's own if it has one.
+/// Turns a refusal into a sentence: the server's own if there is one.
 fn sentence(
     host: &str,
     status: StatusCode,
@@ -347,7 +349,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> WhipError {
     }
 }
 
-/// Adds to a library's words what a person can do about it.
+/// Adds advice to a library's error text.
 fn advise(scheme: &str, reason: String) -> String {
     if reason.contains("certificate") {
         return format!("{reason} (--insecure accepts any certificate)");
@@ -364,7 +366,7 @@ fn advise(scheme: &str, reason: String) -> String {
     }
 }
 
-/// A body as text, as much of it as an answer can be.
+/// Returns a body as text, cut off at the largest size of a response.
 async fn body_of(mut response: Response) -> String {
     let mut body = Vec::new();
     while let Ok(Some(part)) = response.chunk().await {
@@ -387,13 +389,13 @@ fn host_of(url: &Url) -> String {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An answer costs the server a few milliseconds; a loaded one is not waited for much longer.
+/// A response takes the server a few milliseconds; a loaded server gets this much time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For requests that a person waits for with the call already over.
+/// Timeout of requests at the end of a call, for which a person waits.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// No session description of one audio stream comes near this.
+/// The largest body: no session description with one audio stream comes near it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -406,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_s_own_words_come_first() {
+    fn refusal_uses_the_servers_own_sentence() {
         let problem = r#"{"type":"urn:mixminus:problem:room-full","title":"Room full","status":409,
             "detail":"The room lobby is full: it takes 50 participants.","limit":50}"#;
         assert_eq!(
@@ -425,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_the_status_speaks() {
+    fn refusal_without_a_problem_document_is_explained_by_its_status() {
         assert_eq!(
             said(404, None, None),
             "h:1 refused the request with status 404: there is no room at this URL"
@@ -441,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrong_scheme_is_told() {
+    fn wrong_scheme_is_explained() {
         let said = |scheme, reason: &str| advise(scheme, reason.to_owned());
         let corrupt = "received corrupt message of type InvalidContentType";
         assert!(said("https", corrupt).contains("try http://"));
@@ -450,14 +452,14 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_safe_from_a_server_s_words() {
+    fn server_texts_are_stripped_of_control_characters() {
         let problem = format!(r#"{{"detail":"\u001b[2J{}"}}"#, "x".repeat(5_000));
         let said = said(400, Some(&problem), None);
         assert!(said.len() < 400 && !said.contains('\u{1b}'));
     }
 
     #[test]
-    fn what_may_pass_is_tried_again() {
+    fn temporary_errors_are_retried() {
         let refused = |status| WhipError::Refused {
             status,
             sentence: String::new(),
@@ -472,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_hosts_are_known() {
+    fn loopback_hosts_are_recognised() {
         let room = |url: &str| {
             WhipEndpoint::new(url.parse().unwrap(), Some("Ann B"), Some("voice"), false).unwrap()
         };

@@ -1,12 +1,14 @@
-// The page's map: lobby or room, what the address says, and the state that tests read.
+// The page's entry: shows the lobby or a room, reads the address, and publishes the state that
+// tests read.
 //
 //   lobby -> microphone -> call -> room on the page
 //                           |
-//                           +-> api (HTTP), events (WebSocket), RTCPeerConnection
-//                           +-> floor -> radio on the page, where one has to ask before one is heard
+//                           +-> api (HTTP), room-socket (WebSocket), RTCPeerConnection
+//                           +-> floor -> radio on the page, in a room with floor control
 //
-// Deep links: `#room=lobby`, for short `#lobby`, fills in the room, and `?name=Ann` the name. `?autojoin=1&listen=1` joins
-// at once, without a microphone: no link may open a microphone that nobody has clicked for.
+// Deep links: `#room=lobby`, or short `#lobby`, fills in the room, and `?name=Ann` the name.
+// `?autojoin=1&listen=1` joins at once, without a microphone: no link may open a microphone without
+// a click.
 
 /** @import { JoinWish, Mode } from './types' */
 
@@ -22,7 +24,8 @@ import { Microphone, NoMicrophone } from './view/microphone.js';
 import { Playback } from './view/playback.js';
 import { Room } from './view/room.js';
 
-// A microphone that is already allowed opens sooner.
+// How long the page waits for the microphone before it explains the browser's prompt. A microphone
+// that is already allowed opens sooner.
 const ASKING_MS = 800;
 
 const query = new URLSearchParams(location.search);
@@ -36,19 +39,19 @@ let call = null;
 /** @type {Room | null} */
 let room = null;
 /**
- * The attempt to join whose microphone the browser has not given yet; each click on a room begins another one.
+ * The attempt to join that waits for the microphone; each click on a room starts another one.
  *
  * @type {object | null}
  */
 let entering = null;
 /**
- * The call whose listener has asked for a microphone, while the browser may be asking back.
+ * The call whose listener has asked for a microphone, while the browser may be showing its prompt.
  *
  * @type {Call | null}
  */
 let asking = null;
 
-/** For tests and the curious; nothing on the page depends on it. */
+/** State for tests and for debugging; nothing on the page depends on it. */
 const inspection = Object.freeze({
   get state() {
     return entering ? 'connecting' : (call?.state ?? 'idle');
@@ -78,7 +81,7 @@ async function enter({ room: roomName, name, listen, mode = null }) {
   if (call) return;
   const attempt = {};
   entering = attempt;
-  // A question that the browser has not answered is not asked any more.
+  // An earlier prompt of the browser, which is still unanswered, no longer counts.
   microphone.cancel();
   const ask = setTimeout(() => {
     if (entering !== attempt) return;
@@ -101,7 +104,7 @@ async function enter({ room: roomName, name, listen, mode = null }) {
   }
 }
 
-/** The person does not wait for the browser's question any longer. */
+/** The person gives up while the browser shows its prompt for the microphone. */
 function cancel() {
   entering = null;
   microphone.cancel();
@@ -148,7 +151,7 @@ function end() {
 }
 
 /**
- * Changes the room and keeps the microphone, which a browser might ask for again.
+ * Changes the room and keeps the microphone, because a browser might prompt for it again.
  *
  * @param {{ roomName: string, name: string, mode: Mode }} wish
  */
@@ -158,7 +161,8 @@ function go({ roomName, name, mode }) {
 }
 
 /**
- * A listener joins anew with a microphone: a server may treat the two differently from the first packet on.
+ * A listener joins again with a microphone: a server may treat the two kinds of participants
+ * differently from the start.
  *
  * @param {{ roomName: string, name: string }} wish
  */
@@ -182,7 +186,7 @@ async function talk({ roomName, name }) {
 }
 
 /**
- * Writes the room into the address, so that reloading the page or sharing it leads back.
+ * Writes the room into the address, so that reloading or sharing the page leads to it.
  *
  * @param {string} roomName
  */
@@ -193,7 +197,7 @@ function address(roomName) {
 
 function linkedRoom() {
   const linked = location.hash.slice(1);
-  // People write the short form by hand.
+  // The short form is written by hand.
   return spelled(new URLSearchParams(linked.includes('=') ? linked : `room=${linked}`).get('room') ?? '');
 }
 

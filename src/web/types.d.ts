@@ -1,7 +1,8 @@
 // Types of the page's modules, checked by `tsc` (tests/web/tsconfig.json). Not served.
 //
-// The first half is the wire: JSON as /v1/openapi.json describes it, as far as the page reads or writes it. The second
-// half is what the modules of net/, model/ and view/ know of each other.
+// The first half describes the wire: JSON as in /v1/openapi.json, as far as the page reads or
+// writes it. The second half describes what the modules of net/, model/ and view/ know about each
+// other.
 
 // -- The wire ------------------------------------------------------------------------------------
 
@@ -18,7 +19,7 @@ export interface Participant {
   talks: boolean;
 }
 
-/** A participant of another room who listens to this one. */
+/** A participant of another room who monitors this one. */
 export interface Monitor {
   participant: string;
   name: string;
@@ -68,7 +69,7 @@ export interface RoomList {
   open_rooms?: boolean;
 }
 
-/** What `refusal` reads of a problem document (RFC 9457) or of an `error` event. */
+/** The properties of a problem document (RFC 9457) or of an `error` event that `refusal` reads. */
 export interface Refusal {
   type?: string;
   title?: string;
@@ -80,7 +81,7 @@ export interface Refusal {
 
 type Tagged<Tag extends string, Fields> = { event: Tag; id?: unknown } & Fields;
 
-/** Events carry `room` where they happened in another room, or name the room of a floor. */
+/** Events of another room carry its name in `room`, and floor events name their room. */
 type Placed = { room?: string };
 
 export type ServerEvent =
@@ -108,18 +109,18 @@ export type FloorEvent =
   | Tagged<'floor_revoked', Placed & { participant: string; burst?: number; cause: number; reason?: string; grace_ms: number }>
   | Tagged<'floor_queue', Placed & { queue: string[] }>;
 
-/** One event of the union above, by its tag. */
+/** The event of the union above that has this tag. */
 export type EventOf<Tag extends ServerEvent['event']> = Extract<ServerEvent, { event: Tag }>;
 
 export type Command =
   | { command: 'mute' | 'unmute' | 'floor_release' }
   | { command: 'floor_request'; id?: string }
   | { command: 'floor_grant'; participant: string }
-  | { command: 'listen'; rooms: { room: string; gain_db: number }[] };
+  | { command: 'monitor'; rooms: { room: string; gain_db: number }[] };
 
 // -- The modules ---------------------------------------------------------------------------------
 
-/** An EventTarget that says which events it dispatches, and with what detail. */
+/** An EventTarget with the types of its events and of their details. */
 export interface TypedTarget<Events> extends EventTarget {
   addEventListener<Type extends keyof Events & string>(
     type: Type,
@@ -133,15 +134,15 @@ export interface TypedTarget<Events> extends EventTarget {
   ): void;
 }
 
-/** What passes and measures time: the browser's own in clock.js, a virtual one in tests. */
+/** A source of time and timers: the browser's own in clock.js, a virtual one in tests. */
 export interface Clock {
-  /** Milliseconds since some fixed moment. */
+  /** Milliseconds since a fixed instant. */
   now(): number;
-  /** Calls `then` once in `ms` milliseconds; returns what cancels that. */
+  /** Calls `then` once after `ms` milliseconds; returns a function that cancels the call. */
   after(ms: number, then: () => void): () => void;
 }
 
-/** What a browser's Storage is used for. */
+/** The part of a browser's Storage that the page uses. */
 export interface KeyValueStore {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
@@ -160,7 +161,7 @@ export interface CallEvents {
   ended: string;
 }
 
-/** What model/ knows of a call (net/call.js). */
+/** The part of a call (net/call.js) that model/ uses. */
 export interface CallHandle extends TypedTarget<CallEvents> {
   readonly id: string | null;
   readonly room: string;
@@ -169,7 +170,7 @@ export interface CallHandle extends TypedTarget<CallEvents> {
   say(command: Command): boolean;
 }
 
-/** What model/silence.js watches and reports to. */
+/** The part of a call that model/silence.js watches and reports to. */
 export interface WatchedCall extends TypedTarget<CallEvents> {
   readonly state: CallState;
   readonly silence: number;
@@ -177,17 +178,17 @@ export interface WatchedCall extends TypedTarget<CallEvents> {
   doubt(seconds: number): void;
 }
 
-/** A peer connection, as far as its statistics go. */
+/** The statistics of a peer connection. */
 export interface StatsSource {
   getStats(): Promise<{ values(): Iterable<any> }>;
 }
 
-/** A microphone's track, as far as the mute goes. */
+/** The part of a microphone's track that the mute uses. */
 export interface Switchable {
   enabled: boolean;
 }
 
-/** One's own wish to talk; see model/floor.js. Times are the clock's. */
+/** The state of the own request to talk; see model/floor.js. Times are the clock's. */
 export type OwnFloor =
   | { state: 'idle' | 'asking' }
   | { state: 'queued'; position: number; size: number }
@@ -203,7 +204,7 @@ export interface Talker {
   until: number | null;
 }
 
-/** What model/floor-text.js reads of a floor. */
+/** The part of a floor that model/floor-text.js reads. */
 export interface FloorView {
   readonly mode: Mode | null;
   readonly own: OwnFloor;
@@ -212,7 +213,7 @@ export interface FloorView {
   readonly places: number;
 }
 
-/** The floor in words; see model/floor-text.js. */
+/** The texts and the icon for a state of the floor; see model/floor-text.js. */
 export interface FloorDisplay {
   state: 'offline' | 'asking' | 'queued' | 'held' | 'ending' | 'denied' | 'revoked' | 'free' | 'taken';
   icon: string;
@@ -222,10 +223,10 @@ export interface FloorDisplay {
   total: number | null;
 }
 
-/** What a participant is doing; see model/roster.js. */
+/** The activity of a participant; see model/roster.js. */
 export type Doing = 'connecting' | 'lost' | 'muted' | 'talking' | 'holding' | 'waiting' | 'listening' | 'quiet';
 
-/** What the lobby has collected when a person wants to join. */
+/** The data of the lobby's form when a person wants to join. */
 export interface JoinWish {
   room: string;
   name: string;
@@ -234,6 +235,6 @@ export interface JoinWish {
   mode?: Mode | null;
 }
 
-/** What a notice is about: the next one about the same thing takes it away. */
+/** The topic of a notice: the next notice on the same topic replaces it. */
 export type AlarmTopic = '' | 'mode' | 'microphone' | 'refusal';
 export type Alarm = (sentence: string, about?: AlarmTopic) => void;

@@ -1,4 +1,4 @@
-//! A server in this process, and clients that call it: one thread may drive as many of them as it likes.
+//! A server in this process, and clients that call it: one thread can drive any number of clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::client::Client;
 
-/// A server with a runtime of its own.
+/// A server with a tokio runtime of its own.
 pub struct Host {
     runtime: Runtime,
     server: Server,
@@ -18,7 +18,7 @@ pub struct Host {
     media: SocketAddr,
 }
 
-/// An answer to a request.
+/// A response to an HTTP request.
 pub struct Reply {
     pub status: u16,
     pub head: String,
@@ -26,12 +26,12 @@ pub struct Reply {
 }
 
 impl Host {
-    /// On free ports of loopback, with the defaults otherwise.
+    /// Starts a server on free loopback ports, with the defaults otherwise.
     pub fn start() -> Host {
         Host::with(Config::default())
     }
 
-    /// The same with other settings.
+    /// Starts a server with this configuration on free loopback ports.
     pub fn with(config: Config) -> Host {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
@@ -62,7 +62,7 @@ impl Host {
         self.http
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a connection of its own and returns the response.
     pub fn ask(&self, method: &str, path: &str, media_type: &str, body: &str) -> Reply {
         let mut stream = TcpStream::connect(self.http).expect("it listens");
         stream
@@ -84,14 +84,14 @@ impl Host {
         }
     }
 
-    /// Lets a client join; says where its session is. Media flows once the client is driven.
+    /// Lets a client join; returns the path of its session. Media flows once the client is driven.
     pub fn join(&self, client: &mut Client, room: &str) -> String {
         let (session, answer) = self.post(room, &client.offer());
         client.answer(&answer);
         session
     }
 
-    /// Posts an offer; says where the session is, and the answer.
+    /// Posts an offer; returns the path of the session and the SDP answer.
     pub fn post(&self, room: &str, offer: &str) -> (String, String) {
         let path = format!("/v1/rooms/{room}/participants");
         let reply = self.ask("POST", &path, "application/sdp", offer);
@@ -103,7 +103,8 @@ impl Host {
         assert_eq!(self.ask("DELETE", session, "", "").status, 200);
     }
 
-    /// The sum of one family of `/metrics` over its labels, or of those with this label.
+    /// Returns the sum of one metric family over all its labels, or over the series that have this
+    /// label.
     pub fn metric(&self, family: &str, label: &str) -> f64 {
         let page = self.ask("GET", "/metrics", "", "").body;
         let of_family = |line: &&str| {
@@ -120,14 +121,14 @@ impl Host {
             .sum()
     }
 
-    /// Ends the server; everything of it is gone afterwards.
+    /// Stops the server and waits until its threads and sockets are gone.
     pub fn stop(self) {
         self.runtime.block_on(self.server.stop());
     }
 }
 
 impl Reply {
-    /// The value of a header that must be there.
+    /// Returns the value of a header that must be present.
     pub fn header(&self, name: &str) -> String {
         let line = self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
@@ -137,7 +138,7 @@ impl Reply {
     }
 }
 
-/// Packets of a tone of 440.5 Hz at -20 dBFS, 20 ms each, a second of them.
+/// One second of 440.5 Hz at -20 dBFS as Opus packets of 20 ms.
 pub fn tone() -> Vec<&'static [u8]> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio)
         .expect("an encoder");

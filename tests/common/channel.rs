@@ -1,4 +1,4 @@
-//! A push-to-talk room with somebody in it who only listens, and what that one heard.
+//! A push-to-talk room with one participant that only listens, and what it heard.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -12,10 +12,11 @@ use crate::common::measure::level_db;
 use crate::common::sound::{Heard, RATE};
 use crate::common::test_server::{EventLog, TestServer};
 
-/// How long is listened on after a burst has ended: the end of it is still on its way.
+/// How long the recording continues after a talk-spurt has ended: its last packets are still under
+/// way.
 const LISTEN_ON: Duration = Duration::from_millis(300);
 
-/// The room, its server, and who listens.
+/// The room, its server and its listener.
 pub struct Channel {
     server: TestServer,
     room: String,
@@ -25,7 +26,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// With a server of its own.
+    /// Starts a server of its own with this room, in the mode `ptt`.
     pub async fn start(room: &str) -> Channel {
         let server = TestServer::start();
         server.configure(room, &json!({ "mode": "ptt" })).await;
@@ -44,18 +45,18 @@ impl Channel {
         }
     }
 
-    /// Where offers are posted.
+    /// The URL to which offers are posted.
     pub fn url(&self) -> String {
         self.server.url(&self.room)
     }
 
-    /// How much has been heard so far, silence included.
+    /// Returns the number of samples heard so far, silence included.
     pub fn heard_samples(&self) -> usize {
         self.hears.pcm().len()
     }
 
-    /// Asserts that since then a tone at -12 dBFS was heard in one piece of this length, and that everybody was told
-    /// whose it was.
+    /// Asserts that after sample `began` a tone at -12 dBFS was heard without a gap for this time,
+    /// and that the listener was told that participant `id` talked.
     pub async fn assert_one_burst_since(&self, began: usize, hz: f64, seconds: f64, id: &str) {
         tokio::time::sleep(LISTEN_ON).await;
         let pcm = self.hears.pcm();
@@ -98,7 +99,7 @@ impl Channel {
         }
     }
 
-    /// Ends it.
+    /// Lets the listener leave and stops the server.
     pub async fn stop(self) {
         self.ann.leave().await.expect("it leaves");
         self.server.stop().await;

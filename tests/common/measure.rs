@@ -9,21 +9,22 @@ use rustfft::num_complex::Complex;
 
 use crate::common::sound::RATE;
 
-/// How loud a frequency is in a recording, window by window.
+/// The level of a frequency in a recording, measured in windows.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
-    /// In the median window: what is there all the time.
+    /// In the median window: the level of a lasting tone.
     pub median_db: f64,
-    /// In the loudest window in which it is a tone: 6 dB over all frequencies beside it. A tone that
-    /// is there for a moment is found so; what is as loud beside it is noise, of a packet that came
-    /// too late for a busy machine, say.
+    /// In the loudest window in which the frequency is a tone, which means 6 dB above all
+    /// frequencies beside it. This finds a short tone. A window in which the frequencies beside it
+    /// are as loud holds noise, for instance of a packet that came too late on a busy machine.
     pub loudest_db: f64,
-    /// In the loudest window, be it tone or noise.
+    /// In the loudest window, whether tone or noise.
     pub noise_db: f64,
 }
 
-/// Level of the sine at `hz` in dBFS, in Hann windows of a second that overlap by half: two tones are
-/// told apart from 4 Hz on, and one leaks less than -90 dB into what is 30 Hz away.
+/// Measures the level of the sine at `hz` in dBFS, in Hann windows of one second that overlap by
+/// half. Two tones are told apart from a distance of 4 Hz; at a distance of 30 Hz a tone leaks less
+/// than -90 dB.
 pub fn line(pcm: &[f32], hz: f64) -> Line {
     assert!(pcm.len() >= RATE, "only {} samples to measure", pcm.len());
     let starts = (0..=pcm.len() - RATE).step_by(RATE / 2);
@@ -43,15 +44,17 @@ pub fn line(pcm: &[f32], hz: f64) -> Line {
     }
 }
 
-/// How loud a tone is that somebody says, in dBFS: the median of Hann windows of 100 ms.
+/// Returns the level of a tone in dBFS: the median over Hann windows of 100 ms.
 ///
-/// Playouts on the way resample by up to half a percent while they follow a clock or use up a wait, which moves a tone by
-/// several hertz. The level is that of the tone wherever it is within that.
+/// Playouts on the path resample by up to half a percent while they follow a clock or shorten a
+/// delay, which moves a tone by several hertz. The level is that of the loudest frequency within
+/// this range.
 pub fn said_db(pcm: &[f32], hz: f64) -> f64 {
     percentile(&saying_db(pcm, hz), 0.5)
 }
 
-/// The same where it is said without a gap, if that is in a tenth of the windows.
+/// Returns the level of a tone that may have gaps, in dBFS: it must be complete in a tenth of the
+/// windows.
 pub fn gapless_db(pcm: &[f32], hz: f64) -> f64 {
     percentile(&saying_db(pcm, hz), 0.9)
 }
@@ -65,16 +68,16 @@ fn saying_db(pcm: &[f32], hz: f64) -> Vec<f64> {
     levels.collect()
 }
 
-/// To either side of where it should be.
+/// Factors by which a playout may move a frequency.
 const RESAMPLED: [f64; 7] = [0.994, 0.996, 0.998, 1.0, 1.002, 1.004, 1.006];
 
 const NOTHING_DB: f64 = -200.0;
 
-/// Far enough from a tone not to hold any of it.
+/// Offsets that are far enough from a tone to contain none of it.
 const BESIDE_HZ: [f64; 6] = [-41.0, -29.0, -17.0, 17.0, 29.0, 41.0];
 
-/// Level of the sine at `hz` in dBFS, under one Hann window. Goertzel's recursion would compute the
-/// same single frequency of the Fourier transform.
+/// Returns the level of the sine at `hz` in dBFS, under one Hann window. Goertzel's recursion would
+/// compute the same frequency of the Fourier transform.
 pub fn level_db(pcm: &[f32], hz: f64) -> f64 {
     let (mut sum, mut weight) = (Complex::new(0.0, 0.0), 0.0);
     for (at, sample) in pcm.iter().enumerate() {
@@ -86,11 +89,12 @@ pub fn level_db(pcm: &[f32], hz: f64) -> f64 {
     decibels(2.0 * sum.norm() / weight)
 }
 
-/// Measures one frequency in many windows of one length: the same as [`level_db`], prepared.
+/// Measures one frequency in many windows of one length, as [`level_db`] does, with precomputed
+/// factors.
 pub struct Probe(Vec<Complex<f32>>);
 
 impl Probe {
-    /// For windows of `len` samples.
+    /// Prepares the measurement of windows of `len` samples.
     pub fn new(hz: f64, len: usize) -> Probe {
         let weight = |at: usize| 0.5 - 0.5 * (TAU * at as f64 / (len - 1) as f64).cos();
         let total: f64 = (0..len).map(weight).sum();
@@ -106,7 +110,7 @@ impl Probe {
         )
     }
 
-    /// Level of the sine in dBFS, under one Hann window.
+    /// Returns the level of the sine in dBFS, under one Hann window.
     pub fn level_db(&self, window: &[f32]) -> f64 {
         assert_eq!(window.len(), self.0.len());
         let pairs = window.iter().zip(&self.0);
@@ -115,22 +119,22 @@ impl Probe {
     }
 }
 
-/// Where a known voice stands in a recording and how much of it is there.
+/// The position of a known voice in a recording, and its level there.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// How much later it is heard than it was said, in milliseconds of both recordings.
+    /// The delay from the voice to the recording, in milliseconds.
     pub lag_ms: f64,
-    /// The share that the recording holds at that lag: 0 dB as spoken.
+    /// The level at this lag, relative to the original voice: 0 dB is unchanged.
     pub level_db: f64,
 }
 
-/// Looks for voices at every lag by cross-correlation, within the band where speech has its energy and
-/// codecs keep the waveform.
+/// Looks for voices at every lag by cross-correlation, in the band in which speech has its energy
+/// and codecs keep the waveform.
 ///
-/// - One that is not there comes out at about -25 dB when it is looked for as a whole, by chance: the
-///   best of many lags.
-/// - One that is there comes out at 0 dB, less what playouts change its delay on the way: to find it for
-///   certain it is looked for in pieces, each of which has its own lag.
+/// - A voice that is absent reaches about -25 dB by chance when the whole of it is looked for,
+///   because the best of many lags counts.
+/// - A voice that is present reaches 0 dB, less what changes of the playout delay cost. It is
+///   therefore looked for in pieces, each with its own lag.
 pub struct Finder {
     planner: FftPlanner<f64>,
 }
@@ -142,7 +146,7 @@ impl Finder {
         }
     }
 
-    /// Prepares a voice or a recording.
+    /// Computes the spectrum of a voice or a recording.
     pub fn spectrum(&mut self, pcm: &[f32]) -> Spectrum {
         assert!(
             pcm.len() <= POINTS / 2,
@@ -154,7 +158,7 @@ impl Finder {
             point.re = f64::from(*sample);
         }
         self.planner.plan_fft_forward(POINTS).process(&mut points);
-        // What lies above the band is not kept: a voice has many spectra.
+        // The spectrum above the band is dropped to save memory, as a voice has many spectra.
         points.truncate((BAND_HZ.end * POINTS as f64 / RATE as f64) as usize);
         for (bin, point) in points.iter_mut().enumerate() {
             if !BAND_HZ.contains(&(bin as f64 * RATE as f64 / POINTS as f64)) {
@@ -165,7 +169,7 @@ impl Finder {
         Spectrum { points, energy }
     }
 
-    /// The voice's best place in the recording.
+    /// Returns the position in the recording at which the voice correlates best.
     pub fn place(&mut self, voice: &Spectrum, recording: &Spectrum) -> Place {
         let mut products = vec![Complex::new(0.0, 0.0); LAG_POINTS];
         for ((product, heard), said) in products
@@ -181,7 +185,7 @@ impl Finder {
         let best =
             (0..LAG_POINTS).max_by(|a, b| products[*a].re.abs().total_cmp(&products[*b].re.abs()));
         let best = best.expect("there are points");
-        // The upper half of a circular correlation are the negative lags.
+        // The upper half of a circular correlation holds the negative lags.
         let lag = if best < LAG_POINTS / 2 {
             best as f64
         } else {
@@ -194,16 +198,16 @@ impl Finder {
     }
 }
 
-/// The pieces of a voice that are looked for each by itself.
+/// Returns the pieces of a voice that are looked for separately.
 pub fn pieces(voice: &[f32]) -> impl Iterator<Item = &[f32]> {
     voice.chunks_exact(PIECE)
 }
 
-/// Samples of a piece, 4 s: short against the time between two changes of delay, long enough to be told from what others
-/// say.
+/// Samples of a piece, 4 s: short compared with the time between two changes of the delay, and long
+/// enough to be told from other voices.
 pub const PIECE: usize = 4 * RATE;
 
-/// The band of a voice or of a recording.
+/// The spectrum of a voice or a recording within the band.
 pub struct Spectrum {
     points: Vec<Complex<f64>>,
     energy: f64,
@@ -211,13 +215,14 @@ pub struct Spectrum {
 
 const BAND_HZ: std::ops::Range<f64> = 200.0..3_400.0;
 
-/// 87 s: room for a recording and for lags in either direction.
+/// The length of the transform, 87 s: enough for a recording and for lags in either direction.
 const POINTS: usize = 1 << 22;
 
-/// Lags are told to 83 us: a quarter of a period at the band's upper end, little where speech is loud.
+/// The resolution of lags is 83 us: a quarter of a period at the upper end of the band, and less
+/// where speech is loud.
 const LAG_POINTS: usize = POINTS / 4;
 
-/// The longest run of samples that 16 bits would hold at full scale: three or more mean clipping.
+/// Returns the length of the longest run of full-scale 16-bit samples: three or more mean clipping.
 pub fn longest_full_scale_run(pcm: &[f32]) -> usize {
     let full = |sample: &f32| sample.abs() >= 32_767.0 / 32_768.0;
     pcm.split(|sample| !full(sample))
@@ -226,24 +231,25 @@ pub fn longest_full_scale_run(pcm: &[f32]) -> usize {
         .unwrap_or(0)
 }
 
-/// The greatest step from one sample to the next: a wrap is one of nearly 2.
+/// Returns the largest step between two consecutive samples: a wrapped sample makes a step of
+/// nearly 2.
 pub fn greatest_step(pcm: &[f32]) -> f32 {
     pcm.windows(2)
         .map(|pair| (pair[1] - pair[0]).abs())
         .fold(0.0, f32::max)
 }
 
-/// The greatest magnitude.
+/// Returns the largest magnitude.
 pub fn peak(pcm: &[f32]) -> f32 {
     pcm.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
 
-/// Of a factor of amplitude.
+/// Converts a factor of amplitude to decibels.
 pub fn decibels(factor: f64) -> f64 {
     20.0 * factor.max(1e-10).log10()
 }
 
-/// The value that `share` of all do not exceed.
+/// Returns the value that a `share` of the values do not exceed.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

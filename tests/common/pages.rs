@@ -1,4 +1,4 @@
-//! Pages in real browsers, played with by a script of `tests/tools`.
+//! Pages in real browsers, driven by a script of `tests/tools`.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -12,14 +12,14 @@ use super::sound::{RATE, TONES_HZ, write_tone};
 use super::test_server::TestServer;
 use super::tools;
 
-/// The participants of the scripts; each has one of [`TONES_HZ`].
+/// The participants of the scripts; each sends one of [`TONES_HZ`].
 pub const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];
 
-/// More than one script's browsers at a time are too many for a small machine.
+/// Held while a script runs: the browsers of two scripts are too many for a small machine.
 pub static BROWSERS: Mutex<()> = Mutex::const_new(());
 
-/// Runs a script with Ann's, Ben's and Cem's pages, in as many Chromium windows as there are `windows`; returns the
-/// script's result.
+/// Runs a script with Ann's, Ben's and Cem's pages, in as many Chromium windows as there are
+/// `windows`; returns the script's result.
 pub async fn perform(
     server: &TestServer,
     script: &str,
@@ -61,11 +61,13 @@ pub async fn run(
     report["script"].clone()
 }
 
-/// Asserts that the talker is heard and that no other tone is, one's own included.
+/// Asserts that `name` hears the talker and no other tone, its own included.
 ///
-/// On a busy machine sound has gaps, so a talker need not be heard half of the time; everybody else must not be heard.
+/// On a busy machine sound has gaps, so a talker may be inaudible half of the time; the others must
+/// never be audible.
 ///
-/// - `heard`: the talker's place in [`NAMES`], if anybody talks; `name`: the listener.
+/// - `heard`: the index of the talker in [`NAMES`], or `None` if no participant talks.
+/// - `name`: the listener.
 pub fn judge(phase: &str, heard: Option<usize>, name: &str, pcm: &[f32]) {
     assert!(
         pcm.len() >= 2 * RATE,

@@ -43,12 +43,12 @@ impl Repairs {
         repairs.any(|(begun, ended)| *begun < until && from < *ended + reach)
     }
 
-    /// In how many of the intervals between two readings something was repaired, for printing.
+    /// The number of intervals between two readings in which a repair was made, for printing.
     pub fn count(&self) -> usize {
         self.intervals.len()
     }
 
-    /// How many intervals there were, for printing.
+    /// The number of intervals between two readings, for printing.
     pub fn readings(&self) -> usize {
         self.readings
     }
@@ -58,7 +58,7 @@ async fn watch(http: SocketAddr, stop: Arc<AtomicBool>) -> Repairs {
     let client = reqwest::Client::new();
     let mut repairs = Repairs::default();
     let mut before = (Instant::now(), read(&client, http).await);
-    // One more reading after the stop: what happened up to it counts.
+    // One more reading after the stop, which counts what happened up to the stop.
     let mut is_last = false;
     while !is_last {
         is_last = stop.load(Ordering::Relaxed);
@@ -86,7 +86,7 @@ async fn read(client: &reqwest::Client, http: SocketAddr) -> [f64; COUNTERS.len(
     })
 }
 
-/// The resampler's counters are left out: it works all the time, and makes no noise.
+/// The counters of the resampler are omitted: it works all the time, and makes no noise.
 const COUNTERS: [&str; 6] = [
     "mixminus_concealed_samples_total",
     "mixminus_recovered_samples_total",

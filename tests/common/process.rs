@@ -16,13 +16,14 @@ impl Process {
         Process(command.spawn().expect("the binary was built with the test"))
     }
 
-    /// Ends it as `kill -9` does: it says nothing to anybody.
+    /// Kills the process with `SIGKILL`: it cannot leave.
     pub fn kill(&mut self) {
         self.0.kill().expect("it runs");
         self.0.wait().expect("it is our own child");
     }
 
-    /// Asks it to end, as Ctrl-C does, and fails unless it ends well: it leaves and completes its recording. Blocks.
+    /// Sends `SIGTERM` and panics unless the process exits successfully, which means that it has
+    /// left and completed its recording. Blocks.
     pub fn stop(&mut self) {
         let id = self.0.id().to_string();
         let asked = Command::new("sh")
@@ -36,7 +37,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Has ended already, if all went well.
+        // If all went well, the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! A server and radios as processes of their own: `mixminus serve`, `mixminus join --ptt`.
+//! A server and radios as separate processes: `mixminus serve` and `mixminus join --ptt`.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A server in a process of its own, on free ports of loopback.
+/// A server process on free loopback ports.
 pub struct Served {
     child: Child,
     http: SocketAddr,
 }
 
 impl Served {
-    /// Starts it and waits until it says where it is.
+    /// Starts the server and waits until it prints its address.
     pub fn start() -> Served {
         Served::with(&[])
     }
 
-    /// Starts it with further arguments and waits until it says where it is.
+    /// Starts the server with further arguments and waits until it prints its address.
     pub fn with(arguments: &[&str]) -> Served {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
             .args(["serve", "--http=127.0.0.1:0", "--media=127.0.0.1:0"])
-            // Tests of several rooms listen to open ones.
+            // Tests of several rooms monitor rooms of the mode `open`.
             .arg("--allow-monitors=true")
             .args(arguments)
             .stdout(Stdio::piped())
@@ -38,7 +38,7 @@ impl Served {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("http ")?.trim().parse().ok());
-        // What it says later must not fill the pipe.
+        // The pipe must not fill up with later output.
         thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Served {
             child,
@@ -46,28 +46,28 @@ impl Served {
         }
     }
 
-    /// Its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it serves HTTP.
+    /// The address of HTTP.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where offers for a room are posted.
+    /// The URL to which offers for a room are posted.
     pub fn url(&self, room: &str) -> String {
         format!("http://{}/v1/rooms/{room}/participants", self.http)
     }
 
-    /// Makes a room, or sets it otherwise.
+    /// Creates a room, or replaces its settings.
     pub fn room(&self, room: &str, settings: &Value) {
         let answer = self.ask("PUT", &format!("/v1/rooms/{room}"), &settings.to_string());
         assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
     }
 
-    /// One request on a connection of its own; the whole answer.
+    /// Sends one request on a connection of its own; returns the whole response.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.http).expect("it listens");
         let length = body.len();
@@ -84,25 +84,25 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Has ended already, if all went wrong.
+        // If all went well, the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A client that tells what happens.
+/// A radio process, and the events that it prints.
 pub struct Radio {
     child: Child,
     stdin: Option<ChildStdin>,
     told: EventLog,
 }
 
-/// The lines it has printed, and when.
+/// The events printed so far, each with its instant.
 #[derive(Clone, Default)]
 struct EventLog(Arc<Mutex<Vec<(Instant, Value)>>>);
 
 impl Radio {
-    /// Joins, and waits until it is in and was told the room.
+    /// Starts a radio and waits until it has joined and received the event `room`.
     pub fn join(url: &str, name: &str, arguments: &[&str]) -> Radio {
         let radio = Radio::start(url, name, arguments);
         radio.wait("connected", |_| true);
@@ -110,7 +110,7 @@ impl Radio {
         radio
     }
 
-    /// Joins; its standard input stays open.
+    /// Starts a radio; its standard input stays open.
     pub fn start(url: &str, name: &str, arguments: &[&str]) -> Radio {
         let audio_out = arguments.windows(2).any(|pair| pair == ["--record", "-"]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
@@ -138,13 +138,13 @@ impl Radio {
         Radio { child, stdin, told }
     }
 
-    /// Types a line.
+    /// Writes a line to standard input.
     pub fn key(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("it was not ended");
         writeln!(stdin, "{line}").expect("it runs");
     }
 
-    /// Standard input, to be written to or to be ended.
+    /// Returns standard input, to write to it or to close it.
     pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("it was not taken before")
     }
@@ -158,7 +158,7 @@ impl Radio {
         assert!(sent.is_ok_and(|status| status.success()), "it runs");
     }
 
-    /// Its public name of the moment.
+    /// Returns the current participant id.
     pub fn id(&self) -> String {
         let told = self.told.all();
         let connected = told.iter().rfind(|event| event["event"] == "connected");
@@ -166,17 +166,18 @@ impl Radio {
         id.expect("it is in").to_owned()
     }
 
-    /// Waits for something to be told, from the very beginning on; gives it and when it came.
+    /// Waits for an event that meets the condition, among all events from the start; returns it and
+    /// its instant.
     pub fn wait(&self, event: &str, wish: impl Fn(&Value) -> bool) -> (Instant, Value) {
         self.wait_after(0, event, wish)
     }
 
-    /// How much it has told, to wait for what comes after that.
+    /// Returns the number of events so far, so that a later call can wait for newer ones.
     pub fn mark(&self) -> usize {
         self.told.0.lock().expect("no panic while held").len()
     }
 
-    /// The same, for what is told after a mark.
+    /// Waits for an event that meets the condition, among the events after a mark.
     pub fn wait_after(
         &self,
         mark: usize,
@@ -203,30 +204,30 @@ impl Radio {
         }
     }
 
-    /// Everything it has told.
+    /// Returns all events so far.
     pub fn told(&self) -> Vec<Value> {
         self.told.all()
     }
 
-    /// Ends it as `kill -9` does.
+    /// Kills the process with `SIGKILL`.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it is our own child");
     }
 
-    /// Asks it to end, and fails unless it ends well.
+    /// Sends `SIGTERM` and panics unless the process exits successfully.
     pub fn stop(mut self) {
         self.signal("TERM");
         self.ended();
     }
 
-    /// Waits for its end, and fails unless that is a good one.
+    /// Waits for the end of the process and panics unless it exits successfully.
     pub fn ended(&mut self) {
         let status = self.status();
         assert!(status.success(), "it ended with {status}");
     }
 
-    /// Waits for its end, and tells how it was.
+    /// Waits for the end of the process and returns its exit status.
     pub fn status(&mut self) -> ExitStatus {
         let asked = Instant::now();
         loop {
@@ -242,7 +243,7 @@ impl Radio {
 
 impl Drop for Radio {
     fn drop(&mut self) {
-        // Has ended already, if all went well.
+        // If all went well, the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -253,7 +254,7 @@ impl EventLog {
         let told = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                // Standard error has other lines as well.
+                // Standard error has log lines as well.
                 let Ok(event) = serde_json::from_str(&line) else {
                     eprintln!("{line}");
                     continue;
@@ -270,5 +271,5 @@ impl EventLog {
     }
 }
 
-/// Longer than anything takes, on a busy machine too.
+/// The longest wait for anything, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,5 +1,5 @@
-//! An HTTP proxy that leads clients to a relay, and with it over a bad network: descriptions that
-//! pass name the relay as the only candidate.
+//! An HTTP proxy that leads clients over a relay with a bad network: it replaces the candidates in
+//! offers and answers with the relay's address.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -11,10 +11,10 @@ use warp::Filter;
 use warp::http::{HeaderMap, Method, Response};
 use warp::path::FullPath;
 
-/// An HTTP proxy in front of the server's signalling: offers and answers name the relay, so that all
-/// media takes the way through it.
+/// An HTTP proxy in front of the server's signalling. Offers and answers that pass it name the
+/// relay, so that all media goes through the relay.
 pub struct SignalProxy {
-    /// Where clients POST.
+    /// The address to which clients post.
     pub address: SocketAddr,
     _task: JoinSet<()>,
 }
@@ -22,7 +22,7 @@ pub struct SignalProxy {
 impl SignalProxy {
     /// Starts a proxy for the server's HTTP address.
     pub async fn start(server: SocketAddr, relay: &Relay) -> SignalProxy {
-        // Refused only when another test has been here first.
+        // Installing the provider fails if another test has already done so.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let ends = Ends {
@@ -61,9 +61,9 @@ impl SignalProxy {
 /// The relay's addresses.
 #[derive(Clone, Copy)]
 struct Ends {
-    /// The client's end.
+    /// The relay's address for the client.
     front: SocketAddr,
-    /// The server's end.
+    /// The relay's address for the server.
     back: SocketAddr,
 }
 

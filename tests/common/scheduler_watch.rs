@@ -1,6 +1,6 @@
-//! Watches for stalls of the machine. A processor that stands still for 20 ms, as those of virtual
-//! machines do, is heard, and is not the fault of what is tested: audio of that time and shortly
-//! after is not judged.
+//! Watches for stalls of the machine. A processor that stalls for 20 ms, as those of virtual
+//! machines do, is audible, but no fault of the code under test: audio of that time and shortly
+//! after it is not judged.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// A thread on each processor that sleeps, and notes when it wakes too late.
+/// A thread on each processor that sleeps in a loop and records when it wakes too late.
 pub struct SchedulerWatch {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -20,7 +20,7 @@ pub struct SchedulerWatch {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    /// From when until when a processor did not do what it was asked to.
+    /// The start and the end of each stall.
     stalls: Mutex<Vec<(Instant, Instant)>>,
 }
 
@@ -43,13 +43,13 @@ impl SchedulerWatch {
         SchedulerWatch { shared, threads }
     }
 
-    /// Whether anything stalled between two instants.
+    /// Whether a processor stalled between two instants.
     pub fn was_disturbed(&self, from: Instant, until: Instant) -> bool {
         let stalls = self.shared.stalls.lock().expect("no panic while held");
         stalls.iter().any(|stall| stall.0 < until && from < stall.1)
     }
 
-    /// How often the machine stalled, and for how long at most, to be shown.
+    /// Describes how often the machine stalled and for how long at most, for the report.
     pub fn stalls(&self) -> String {
         let stalls = self.shared.stalls.lock().expect("no panic while held");
         let longest = stalls.iter().map(|stall| stall.1 - stall.0).max();
@@ -79,16 +79,17 @@ impl Drop for SchedulerWatch {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A panic of a watch was told when it happened.
+            // A panic of a watching thread has already been printed.
             let _ = thread.join();
         }
     }
 }
 
-/// How often something is measured until enough of it can be judged.
+/// How often a measurement is repeated until enough of it can be judged.
 pub const ATTEMPTS: usize = 5;
 
 const NAP: Duration = Duration::from_millis(5);
 
-/// Half a packet: one that comes so late misses its tick every other time.
+/// The longest delay that is no stall, half a packet: a packet that is this late misses its tick in
+/// half of the cases.
 const BRIDGED: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! What is said and what is heard: tones, voices of `fixtures/`, recordings kept in memory.
+//! What is sent and what is heard: tones, the voices of `fixtures/`, recordings in memory.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -8,22 +8,22 @@ use std::sync::{Arc, Mutex};
 
 use mixminus::join::pcm::{self, FileKind, PcmError, Sink, Source};
 
-/// Samples in a second, everywhere in the tests.
+/// Samples per second in all tests.
 pub const RATE: usize = 48_000;
 
-/// Tones for those who talk. None is a multiple of 50 Hz or of another one: what a codec does wrong
-/// in the rhythm of its frames (50 a second) it does to a tone on that grid in the same way each
-/// time, so that the noise gathers in lines which would be taken for somebody's tone.
+/// Tones for the talkers. None is a multiple of 50 Hz or of another tone. An artefact of a codec
+/// repeats with its frames, 50 times a second, and on a tone of that grid it would gather in
+/// spectral lines that look like another talker's tone.
 pub const TONES_HZ: [f64; 3] = [613.7, 925.3, 1_471.9];
 
-/// A sine for as long as anybody listens, at -12 dBFS.
+/// An endless sine at -12 dBFS.
 pub struct Tone {
     hz: f64,
     at: u64,
 }
 
 impl Tone {
-    /// As a source for a headless client.
+    /// Returns the tone as a source for a headless client.
     pub fn boxed(hz: f64) -> Option<Box<dyn Source>> {
         Some(Box::new(Tone { hz, at: 0 }))
     }
@@ -39,7 +39,7 @@ impl Source for Tone {
     }
 }
 
-/// The same as a file, for those who are processes of their own.
+/// Writes a tone to a file, for clients in processes of their own.
 pub fn write_tone(path: &Path, hz: f64, seconds: usize) {
     let pcm: Vec<f32> = (0..(seconds * RATE) as u64)
         .map(|at| tone_at(hz, at))
@@ -48,23 +48,24 @@ pub fn write_tone(path: &Path, hz: f64, seconds: usize) {
 }
 
 fn tone_at(hz: f64, at: u64) -> f32 {
-    // Whole turns are taken out before they cost precision.
+    // Whole periods are removed before they cost precision.
     let turns = (hz * at as f64 / RATE as f64).fract();
     (0.25 * (std::f64::consts::TAU * turns).sin()) as f32
 }
 
-/// Lets several sources begin at one time, when everybody is in; until then they are silent.
+/// Lets several sources start at the same time, once all participants have joined; until then they
+/// are silent.
 #[derive(Clone, Default)]
 pub struct Cue(Arc<AtomicBool>);
 
 impl Cue {
-    /// Everybody begins.
+    /// Starts all sources.
     pub fn give(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// PCM as a source, on cue.
+/// PCM as a source that waits for its cue.
 pub struct Played {
     pcm: Arc<[f32]>,
     at: usize,
@@ -72,7 +73,7 @@ pub struct Played {
 }
 
 impl Played {
-    /// As a source for a headless client.
+    /// Returns the PCM as a source for a headless client.
     pub fn boxed(pcm: &Arc<[f32]>, cue: &Cue) -> Option<Box<dyn Source>> {
         Some(Box::new(Played {
             pcm: Arc::clone(pcm),
@@ -96,17 +97,17 @@ impl Source for Played {
     }
 }
 
-/// A recording in memory, as it was decoded.
+/// A recording in memory of what a client decoded.
 #[derive(Clone, Default)]
 pub struct Heard(Arc<Mutex<Vec<f32>>>);
 
 impl Heard {
-    /// As a sink for a headless client.
+    /// Returns the recording as a sink for a headless client.
     pub fn sink(&self) -> Option<Box<dyn Sink>> {
         Some(Box::new(self.clone()))
     }
 
-    /// What was recorded so far.
+    /// Returns what has been recorded so far.
     pub fn pcm(&self) -> Vec<f32> {
         self.0.lock().expect("no panic while held").clone()
     }
@@ -135,18 +136,18 @@ pub const VOICES: [&str; 5] = [
     "synthetic-en-female",
 ];
 
-/// Where a voice is stored.
+/// Returns the path of a voice.
 pub fn voice_file(name: &str) -> PathBuf {
     let voices = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/voices");
     voices.join(name).with_extension("wav")
 }
 
-/// A voice at 48 kHz.
+/// Returns a voice at 48 kHz.
 pub fn voice(name: &str) -> Arc<[f32]> {
     read(&voice_file(name)).into()
 }
 
-/// A file at 48 kHz.
+/// Reads a sound file, resampled to 48 kHz.
 pub fn read(path: &Path) -> Vec<f32> {
     let mut source = pcm::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (mut all, mut part) = (Vec::new(), [0.0; 960]);
@@ -165,7 +166,7 @@ pub fn write(path: &Path, pcm: &[f32]) {
     sink.finish().expect("there is room on the disk");
 }
 
-/// A folder of the test's own under `target`, for files to look into when it fails.
+/// Returns a folder of the test's own under `target`, whose files can be inspected after a failure.
 pub fn scratch(test: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     std::fs::create_dir_all(&folder).expect("the target folder can be written to");

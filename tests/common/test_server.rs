@@ -1,4 +1,5 @@
-//! A test server of its own on loopback, requests to its HTTP, and headless clients in its rooms.
+//! A server in this process on free loopback ports, requests to its HTTP interface, and headless
+//! clients in its rooms.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -21,14 +22,14 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server on ports that are free.
+    /// Starts a server on free ports.
     pub fn start() -> TestServer {
         TestServer::start_with(None)
     }
 
-    /// The same with so many mixers.
+    /// Starts a server with this number of mixers on free ports.
     pub fn start_with(mixers: Option<u32>) -> TestServer {
-        // Refused only when another test has been here first.
+        // Installing the provider fails if another test has already done so.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
@@ -36,7 +37,7 @@ impl TestServer {
             media: loopback,
             mixers,
             room: RoomConfig {
-                // Tests of several rooms listen to open ones.
+                // Tests of several rooms monitor rooms of the mode `open`.
                 allow_monitors: Some(true),
                 ..RoomConfig::default()
             },
@@ -48,27 +49,27 @@ impl TestServer {
         }
     }
 
-    /// Where HTTP is served.
+    /// The address of HTTP.
     pub fn http(&self) -> SocketAddr {
         self.server.http_addr()
     }
 
-    /// Where media is received.
+    /// The address of media.
     pub fn media(&self) -> SocketAddr {
         self.server.media_addr()
     }
 
-    /// Where offers for a room are posted.
+    /// The URL to which offers for a room are posted.
     pub fn url(&self, room: &str) -> String {
         url(self.http(), room)
     }
 
-    /// A headless client in a room.
+    /// Joins a headless client to a room.
     pub async fn join(&self, room: &str, name: &str, media: MediaOptions) -> Client {
         join(&self.url(room), name, None, media).await
     }
 
-    /// The names of who is in a room; nobody is in a room that does not exist.
+    /// Returns the names of a room's participants; a room that does not exist has none.
     pub async fn names(&self, room: &str) -> Vec<String> {
         let room: Value = serde_json::from_str(&self.text(&format!("/v1/rooms/{room}")).await)
             .expect("the server speaks JSON");
@@ -77,7 +78,8 @@ impl TestServer {
         participants.unwrap_or_default().iter().map(name).collect()
     }
 
-    /// Waits until a room is as it is wished to be; fails when it takes longer than `patience`.
+    /// Waits until a room's names meet the condition; returns how long that took. Panics after
+    /// `patience`.
     pub async fn until(
         &self,
         room: &str,
@@ -98,7 +100,7 @@ impl TestServer {
         }
     }
 
-    /// Mutes somebody, or no longer; comes back when it is in force.
+    /// Mutes or unmutes a participant; returns when the change is in force.
     pub async fn mute(&self, room: &str, participant: &str, muted: bool) {
         let path = format!("/v1/rooms/{room}/participants/{participant}");
         let request = self.http.patch(format!("http://{}{path}", self.http()));
@@ -112,7 +114,7 @@ impl TestServer {
         assert!(status.is_success(), "{status}: {problem}");
     }
 
-    /// A figure of `/metrics`, by its name and label as they stand there.
+    /// Returns a value of `/metrics` by its name and labels as printed there.
     pub async fn metric(&self, name: &str) -> f64 {
         let page = self.text("/metrics").await;
         let value = page
@@ -123,7 +125,7 @@ impl TestServer {
             .unwrap_or_else(|| panic!("no figure {name} in\n{page}"))
     }
 
-    /// How the first mixer kept its time, as a line to print beside what was measured.
+    /// Describes how punctual the first mixer was, to be printed beside a measurement.
     pub async fn timekeeping(&self) -> String {
         let (slots, late, skipped) = tokio::join!(
             self.metric("mixminus_slots_total{mixer=\"0\"}"),
@@ -133,13 +135,13 @@ impl TestServer {
         format!("mixer: {slots} slots, {late} late, {skipped} skipped")
     }
 
-    /// A room as it is now.
+    /// Returns the current state of a room.
     pub async fn room(&self, room: &str) -> Value {
         let text = self.text(&format!("/v1/rooms/{room}")).await;
         serde_json::from_str(&text).expect("the server speaks JSON")
     }
 
-    /// Makes a room, or sets one to exactly this.
+    /// Creates a room, or replaces its settings.
     pub async fn configure(&self, room: &str, settings: &Value) {
         let answer = self
             .send("PUT", &format!("/v1/rooms/{room}"), settings)
@@ -147,7 +149,7 @@ impl TestServer {
         assert!(answer.0 < 300, "{answer:?}");
     }
 
-    /// A request with a body of JSON; status and body of the answer.
+    /// Sends a request with a JSON body; returns the status and the body of the response.
     pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self
@@ -167,18 +169,18 @@ impl TestServer {
         answer.text().await.expect("the server answers in text")
     }
 
-    /// Ends the server.
+    /// Stops the server.
     pub async fn stop(self) {
         self.server.stop().await;
     }
 }
 
-/// The messages that came on a client's data channel.
+/// The messages that arrived on a client's data channel.
 #[derive(Clone, Default)]
 pub struct EventLog(Arc<Mutex<Vec<Value>>>);
 
 impl EventLog {
-    /// Keeps what comes from now on.
+    /// Records the messages that arrive from now on.
     pub fn to(client: &Client) -> EventLog {
         let (told, mut messages) = (EventLog::default(), client.messages());
         let kept = told.clone();
@@ -191,19 +193,19 @@ impl EventLog {
         told
     }
 
-    /// Everything it was told, so far.
+    /// Returns all messages so far.
     pub fn all(&self) -> Vec<Value> {
         self.0.lock().expect("no panic while held").clone()
     }
 
-    /// The events of one name, in the order in which they came.
+    /// Returns the events with this name, in the order of arrival.
     pub fn of(&self, event: &str) -> Vec<Value> {
         let told = self.0.lock().expect("no panic while held");
         let of = told.iter().filter(|message| message["event"] == event);
         of.cloned().collect()
     }
 
-    /// Waits for the `nth` event of a name, counted from 1; fails when it takes longer than `patience`.
+    /// Waits for the `nth` event of a name, counted from 1. Panics after `patience`.
     pub async fn wait(&self, event: &str, nth: usize, patience: Duration) -> Value {
         let asked = Instant::now();
         loop {
@@ -216,7 +218,7 @@ impl EventLog {
         }
     }
 
-    /// Of everybody who left, who and why.
+    /// Returns the participant and the reason of each event `left`.
     pub fn left(&self) -> Vec<(String, String)> {
         let text = |message: &Value, key| message[key].as_str().unwrap_or("?").to_owned();
         let told = self.0.lock().expect("no panic while held");
@@ -226,14 +228,14 @@ impl EventLog {
     }
 }
 
-/// Where offers for a room are posted, at a server or at what stands before it.
+/// Returns the URL to which offers for a room are posted, at a server or at a proxy in front of it.
 pub fn url(http: SocketAddr, room: &str) -> String {
     format!("http://{http}/v1/rooms/{room}/participants")
 }
 
-/// A headless client that is in.
+/// Joins a headless client.
 ///
-/// - `bitrate_bps`: what it asks to be sent.
+/// - `bitrate_bps`: the bitrate that it asks to receive.
 pub async fn join(url: &str, name: &str, bitrate_bps: Option<u32>, media: MediaOptions) -> Client {
     let url = url.parse().expect("a URL made here");
     let options = ClientOptions {

@@ -1,4 +1,4 @@
-//! The instruments and peers of other makes in `tests/tools`: Python, Chromium, Firefox.
+//! The instruments and foreign clients in `tests/tools`: Python, Chromium, Firefox.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -9,24 +9,24 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Runs a Python tool and gives what it prints. Blocks.
+/// Runs a Python tool and returns the JSON that it prints. Blocks.
 pub fn python<S: AsRef<OsStr>>(tool: &str, arguments: impl IntoIterator<Item = S>) -> Value {
     let mut command = Command::new(interpreter());
     command.arg(tools().join(tool)).args(arguments);
     json(tool, &run(tool, command, "python3-venv python3-dev gcc"))
 }
 
-/// Runs schemathesis, which tries an HTTP interface by its OpenAPI document. Blocks.
+/// Runs schemathesis, which tests an HTTP interface against its OpenAPI document. Blocks.
 pub fn schemathesis<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
     let mut command = Command::new(interpreter().with_file_name("st"));
     let hooks = tools().join("schemathesis_hooks.py");
     command.args(arguments).env("SCHEMATHESIS_HOOKS", hooks);
-    // It keeps notes where it runs.
+    // schemathesis keeps files in its working directory.
     command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     run("requirements.txt", command, "python3-venv python3-dev gcc")
 }
 
-/// Runs GStreamer's client, which needs the system's Python. Blocks.
+/// Runs the GStreamer client, which needs the system's Python. Blocks.
 pub fn gstreamer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
     let mut command = Command::new(tools().join("gstreamer_client.py"));
     command.args(arguments);
@@ -38,10 +38,10 @@ pub fn gstreamer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Val
     )
 }
 
-/// Runs pages in Chromium and Firefox and gives what they report, also when not all went well. Blocks.
+/// Runs pages in Chromium and Firefox and returns what they report, also after a failure. Blocks.
 pub fn browser<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
     let mut command = Command::new(tools().join("browser.sh"));
-    // For scripts that start servers of their own.
+    // Scripts that start servers of their own need the binary's path.
     command.env("MIXMINUS", env!("CARGO_BIN_EXE_mixminus"));
     command.args(arguments);
     json(
@@ -50,7 +50,8 @@ pub fn browser<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value
     )
 }
 
-/// A libwebrtc client, not started yet; it prints one JSON object when it ends.
+/// Returns the command of a libwebrtc client, not yet started; the client prints one JSON object at
+/// its end.
 pub fn libwebrtc<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(tools().join("wrtc.sh"));
     command
@@ -60,7 +61,8 @@ pub fn libwebrtc<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Com
     command
 }
 
-/// Blocks until a child says this line on its standard error, which must be piped; passes on what it says there.
+/// Blocks until a child prints this line to its standard error, which must be piped; passes all its
+/// lines on.
 pub fn until_it_says(child: &mut Child, line: &str) {
     let said = child.stderr.take().expect("it is piped");
     let mut said = BufReader::new(said).lines().map_while(Result::ok);
@@ -69,13 +71,14 @@ pub fn until_it_says(child: &mut Child, line: &str) {
     std::thread::spawn(move || said.for_each(|line| eprintln!("{line}")));
 }
 
-/// The JSON object that a client started by [`libwebrtc`] prints. Blocks until the client has ended.
+/// Returns the JSON object that a client started by [`libwebrtc`] prints. Blocks until the client
+/// has ended.
 pub fn result_of(tool: &str, child: Child) -> Value {
     let output = child.wait_with_output().expect("it can be waited for");
     json(tool, &output)
 }
 
-/// Runs the page's unit tests, `tests/web/*.test.mjs`; fails unless all pass. Blocks.
+/// Runs the page's unit tests, `tests/web/*.test.mjs`; panics unless all pass. Blocks.
 pub fn page_unit_tests() {
     let folder = tools().with_file_name("web");
     let files = std::fs::read_dir(folder).expect("tests/web can be read");
@@ -89,7 +92,7 @@ pub fn page_unit_tests() {
     assert!(!text.contains("# tests 0"), "no test ran: {text}");
 }
 
-/// The Python of `target/venv`, made when it is not there.
+/// Returns the path of Python in `target/venv`, and creates that environment if it is missing.
 fn interpreter() -> PathBuf {
     let command = Command::new(tools().join("venv.sh"));
     let output = run("venv.sh", command, "python3-venv python3-dev gcc");

@@ -1,4 +1,5 @@
-//! What a client is sent, decoded packet by packet: no playout bends it, or puts anything in.
+//! The packets that a client is sent, decoded one by one: no playout stretches the sound or fills
+//! gaps.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -33,17 +34,17 @@ impl Tap for Wire {
     }
 }
 
-/// What was sent, on the sender's media clock.
+/// What a client was sent, on the sender's media clock.
 pub struct Sent {
     pub pcm: Vec<f32>,
-    /// When the mix of the first sample was made, but for what the way takes.
+    /// When the first sample was mixed, plus the delay of the network.
     pub began: Instant,
     pub packets: usize,
     pub lost: usize,
 }
 
 impl Wire {
-    /// What came so far.
+    /// Returns the payloads that have arrived so far.
     pub fn payloads(&self) -> Vec<Vec<u8>> {
         let packets = self.0.lock().expect("no panic while held");
         packets
@@ -52,15 +53,15 @@ impl Wire {
             .collect()
     }
 
-    /// Decodes what came so far, in the order in which it was sent. What was lost is concealed; where
-    /// nothing was sent there is silence.
+    /// Decodes what has arrived so far, in the order of sending. Lost packets are concealed; time
+    /// without packets is silence.
     pub fn decode(&self) -> Sent {
         let mut packets = self.0.lock().expect("no panic while held");
         let (first_seq, first_time) = match packets.first() {
             Some(first) => (first.seq, first.time),
             None => panic!("nothing was sent"),
         };
-        // Far less is sent in a test than would wrap.
+        // A test sends too few packets for the sequence numbers to wrap.
         let place = |packet: &Arrived| packet.seq.wrapping_sub(first_seq) as i16;
         let sample = |packet: &Arrived| packet.time.wrapping_sub(first_time) as usize;
         packets.sort_by_key(place);
@@ -92,7 +93,7 @@ impl Wire {
 }
 
 impl Sent {
-    /// When the mix of a sample was made, but for what the way takes.
+    /// Returns when a sample was mixed, plus the delay of the network.
     pub fn instant_of(&self, sample: usize) -> Instant {
         self.began + samples(sample)
     }
@@ -108,8 +109,8 @@ fn samples(count: usize) -> Duration {
     Duration::from_secs_f64(count as f64 / RATE as f64)
 }
 
-/// Samples of a packet.
+/// Samples in a packet.
 const PACKET: usize = RATE / 50;
 
-/// Packets in a row that are made good; after that there is nothing left to guess from.
+/// Lost packets in a row that are concealed; further ones are silence.
 const CONCEALED: usize = 5;

@@ -1,4 +1,5 @@
-//! A peer behind HTTP that sends back every packet it gets, as a server with one room and one voice would.
+//! A peer behind HTTP that echoes every packet it receives, like a server with one room and one
+//! voice.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -28,7 +29,7 @@ use webrtc::peer_connection::{
 
 /// The running peer.
 pub struct Echo {
-    /// Where to post offers.
+    /// The URL to which offers are posted.
     pub url: String,
     state: Arc<State>,
 }
@@ -44,7 +45,7 @@ struct State {
 }
 
 impl Echo {
-    /// Listens on a free port of loopback, and nowhere else.
+    /// Starts the peer on a free port of loopback.
     pub async fn start() -> Echo {
         let state = Arc::new(State::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -60,22 +61,22 @@ impl Echo {
         }
     }
 
-    /// The offers that came.
+    /// Returns the offers received so far.
     pub fn offers(&self) -> Vec<String> {
         self.state.offers.lock().unwrap().clone()
     }
 
-    /// The queries they came with.
+    /// Returns the query strings of these offers.
     pub fn queries(&self) -> Vec<String> {
         self.state.queries.lock().unwrap().clone()
     }
 
-    /// How many sessions were ended by their owners.
+    /// Returns the number of sessions that clients have deleted.
     pub fn deleted(&self) -> usize {
         *self.state.deleted.lock().unwrap()
     }
 
-    /// Falls silent without a word, as a server does that is killed and started again.
+    /// Drops all connections without closing them, like a server that is killed and restarted.
     pub async fn forget_everyone(&self) {
         self.state.channels.lock().unwrap().clear();
         let peers: Vec<_> = self.state.peers.lock().unwrap().drain().collect();
@@ -84,7 +85,7 @@ impl Echo {
         }
     }
 
-    /// Waits until a client has opened its data channel.
+    /// Waits until a client has opened its data channel; returns whether that happened in time.
     pub async fn wait_for_channel(&self) -> bool {
         for _ in 0..300 {
             if !self.state.channels.lock().unwrap().is_empty() {
@@ -95,14 +96,14 @@ impl Echo {
         false
     }
 
-    /// The commands of one kind that came over data channels.
+    /// Returns the commands with this name that arrived over data channels.
     pub fn heard(&self, command: &str) -> Vec<serde_json::Value> {
         let messages = self.state.messages.lock().unwrap();
         let of_kind = messages.iter().filter(|it| it["command"] == command);
         of_kind.cloned().collect()
     }
 
-    /// Waits for the first command of a kind.
+    /// Waits for the first command with this name.
     pub async fn hear(&self, command: &str) -> serde_json::Value {
         for _ in 0..500 {
             if let Some(first) = self.heard(command).into_iter().next() {
@@ -113,7 +114,7 @@ impl Echo {
         panic!("no {command} came");
     }
 
-    /// Says something on every data channel.
+    /// Sends a text on every data channel.
     pub async fn say(&self, text: &str) {
         assert!(self.wait_for_channel().await, "no data channel came");
         let channels = self.state.channels.lock().unwrap().clone();

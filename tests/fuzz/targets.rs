@@ -1,8 +1,9 @@
-//! What is fuzzed: one function per thing that reads what the network sends, each over any bytes.
+//! The fuzz targets: one function for each parser or machine that network input reaches, called
+//! with any bytes.
 //!
-//! A target panics when the product does, and when something does not hold that must hold for every input. The
-//! fuzzer's wrappers (`fuzz_targets/`) and `tests/corpus.rs`, which replays and mutates the corpus in every test run,
-//! both include this file.
+//! A target panics when the code under test does, and when an invariant does not hold. Both the
+//! fuzzer's wrappers (`fuzz_targets/`) and `tests/corpus.rs`, which replays and mutates the corpus
+//! in every test run, include this file.
 
 #![allow(dead_code, reason = "a fuzzer's wrapper runs one target")]
 
@@ -30,7 +31,7 @@ use rtc::stun::message::{Message, Setter};
 
 pub use machines::{decoder, engine, playout};
 
-/// Any bytes as a datagram: told apart before anything is believed.
+/// Any bytes as a datagram: its protocol is recognised before any field is believed.
 pub fn demux(bytes: &[u8]) {
     let hostile = is_hostile_dtls(bytes);
     match classify(bytes) {
@@ -54,13 +55,13 @@ pub fn demux(bytes: &[u8]) {
         }
         None => {}
     }
-    // A record that is announced and not there can only be malice, whatever comes before it.
+    // A truncated record header can only be hostile, whatever comes before it.
     if bytes.len() < 13 && !bytes.is_empty() {
         assert!(hostile);
     }
 }
 
-/// A STUN message: as it is, and as a client that knows the password would sign it.
+/// Any bytes as a STUN message, unsigned and as signed by a client that knows the password.
 pub fn stun(bytes: &[u8]) {
     static PROVIDER: OnceLock<std::sync::Arc<dyn RTCCryptoProvider>> = OnceLock::new();
     let crypto = PROVIDER
@@ -94,7 +95,8 @@ pub fn stun(bytes: &[u8]) {
 
 const PASSWORD: &str = "P2uYro0UCOQ4zxjKXaWCBui1";
 
-/// What was inside valid SRTP and SRTCP: the core's readers, which an authenticated client reaches.
+/// Any bytes as the content of valid SRTP and SRTCP, which an authenticated client can send to the
+/// core's parsers.
 pub fn media(bytes: &[u8]) {
     if let Ok(packet) = rtp::Packet::unmarshal(&mut &*bytes) {
         assert!(packet.payload.len() <= bytes.len());
@@ -108,7 +110,7 @@ pub fn media(bytes: &[u8]) {
     let _ = rtc::rtcp::packet::unmarshal(&mut &*bytes);
 }
 
-/// An offer: read, and answered with a peer ready to be started.
+/// Any bytes as an offer: parsed, and answered with a peer that is ready to start.
 pub fn offer(bytes: &[u8]) {
     static RTC: OnceLock<Rtc> = OnceLock::new();
     let text = text(bytes);
@@ -143,7 +145,8 @@ pub fn offer(bytes: &[u8]) {
     assert!(offer.audio_mid().is_none_or(|mid| !mid.is_empty()));
 }
 
-/// An answer has the offer's sections in the offer's order, and no line that the offer wrote into it.
+/// Asserts that an answer has the offer's sections in the offer's order, and no line that the offer
+/// smuggled into it.
 fn check_answer(offer: &str, answer: &str) {
     assert!(answer.ends_with("\r\n"));
     for line in answer.split_terminator("\r\n") {
@@ -165,7 +168,7 @@ fn check_answer(offer: &str, answer: &str) {
     assert!((1..=64).contains(&candidates), "ours: {candidates}");
 }
 
-/// A trickled fragment, and the candidates in it.
+/// Any bytes as a trickled SDP fragment with candidates.
 pub fn sdpfrag(bytes: &[u8]) {
     match sdpfrag::parse(&text(bytes)) {
         Ok(fragment) => {
@@ -185,7 +188,7 @@ pub fn sdpfrag(bytes: &[u8]) {
     }
 }
 
-/// The body of every JSON request.
+/// Any bytes as the body of each JSON request.
 pub fn json(bytes: &[u8]) {
     match Change::parse(bytes) {
         Ok(change) => {
@@ -217,7 +220,7 @@ pub fn json(bytes: &[u8]) {
     }
 }
 
-/// A command of the WebSocket or the data channel, and the names that stand in URLs.
+/// Any bytes as a command of the WebSocket or the data channel, and as the names in URLs.
 pub fn command(bytes: &[u8]) {
     let text = text(bytes);
     if let Err((invalid, _)) = CommandMessage::parse(&text) {
@@ -234,7 +237,7 @@ pub fn command(bytes: &[u8]) {
     }
 }
 
-/// The TOML file.
+/// Any bytes as the TOML configuration file.
 pub fn config(bytes: &[u8]) {
     match Config::load(Some(("fuzz.toml", &text(bytes))), Vec::new()) {
         Ok(config) => {
@@ -253,7 +256,8 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
-/// What a client is told is one short line of ours: nothing that would break a log.
+/// Asserts that an error text for clients is one short line without control characters, which would
+/// break a log.
 fn assert_sentence(sentence: &str) {
     assert!((1..=300).contains(&sentence.len()), "{sentence:?}");
     assert!(!sentence.chars().any(char::is_control), "{sentence:?}");

@@ -1,4 +1,4 @@
-//! The attacks: datagrams of strangers, and packets of a malicious participant.
+//! The attacks: datagrams from strangers, and packets of a malicious participant.
 
 use bytes::Bytes;
 
@@ -7,23 +7,23 @@ pub struct Attack {
     pub name: &'static str,
     pub datagrams: Vec<Vec<u8>>,
     pub per_second: u32,
-    /// A word of the metric that counts it.
+    /// A word in the label of the metric that counts the attack.
     pub counted_as: &'static str,
     pub is_dtls: bool,
 }
 
-/// RTP of one kind that an authenticated participant sends.
+/// RTP packets of one kind that an authenticated participant sends.
 pub struct Abuse {
     pub name: &'static str,
     pub payloads: Vec<Vec<u8>>,
     pub packets_in_20_ms: u32,
-    /// How far the media time moves per packet, samples.
+    /// The step of the media time per packet, in samples.
     pub time_step: u32,
     pub is_undecodable: bool,
 }
 
 impl Abuse {
-    /// The packet number `sent`.
+    /// Returns the packet with this number.
     pub fn packet(&self, ssrc: u32, sent: u32) -> rtc::rtp::Packet {
         let payload = &self.payloads[sent as usize % self.payloads.len()];
         rtc::rtp::Packet {
@@ -134,7 +134,7 @@ pub fn of_participants() -> Vec<Abuse> {
     ]
 }
 
-/// A ClientHello that offers nothing but TLS_NULL_WITH_NULL_NULL.
+/// A ClientHello that offers only TLS_NULL_WITH_NULL_NULL.
 fn null_hello() -> Vec<u8> {
     let mut body = vec![1, 0, 0, 43, 0, 0, 0, 0, 0, 0, 0, 43, 0xfe, 0xfd];
     body.extend([7; 32]);
@@ -150,7 +150,7 @@ fn rtp(length: usize) -> Vec<u8> {
     datagram
 }
 
-/// 0 to 64 bytes that begin like RTP or RTCP.
+/// Prefixes of 0 to 64 bytes of an RTP or RTCP packet.
 fn lengths(second: u8) -> Vec<Vec<u8>> {
     let whole: Vec<u8> = [0x80, second, 0, 7].into_iter().chain(4..64).collect();
     (0..=whole.len())
@@ -158,7 +158,8 @@ fn lengths(second: u8) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Fifteen sources in no room, an extension beyond the end, padding longer than the packet.
+/// Packets whose headers lie: fifteen contributing sources without space for them, an extension
+/// beyond the end, padding longer than the packet.
 fn lying() -> Vec<Vec<u8>> {
     let mut sources = rtp(40);
     sources[0] = 0x8f;
@@ -191,7 +192,7 @@ fn stun() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Datagrams of random bytes, the same in every run.
+/// Returns datagrams of pseudo-random bytes, the same in every run.
 fn noise(count: usize) -> Vec<Vec<u8>> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut byte = move || {

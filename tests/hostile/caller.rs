@@ -1,4 +1,4 @@
-//! Two who talk, and what each of them received when.
+//! Two participants who talk, and what each of them received at which instant.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,14 @@ use crate::client::Client;
 
 pub const ROOM: &str = "call";
 
-/// Longest time without a packet, sent every 20 ms: two may be late at once.
+/// The longest time without a packet, with one sent every 20 ms: two may be late in a row.
 const MAX_GAP: Duration = Duration::from_millis(60);
 
-/// An attack is tried so often before it is believed to be what disturbs: the tests share two cores with each other.
+/// How often an attack is repeated before the test believes that it disturbs the call: all tests
+/// share two processors.
 const ATTEMPTS: usize = 4;
 
-/// One packet as it arrived.
+/// A packet with its arrival.
 #[derive(Clone, Copy)]
 struct Arrival {
     at: Instant,
@@ -42,13 +43,13 @@ struct Caller {
 }
 
 impl Pair {
-    /// Both join and hear each other.
+    /// Joins both participants and waits until they hear each other.
     pub fn call(host: &Host) -> Pair {
         let pair = Pair {
             ann: Caller::join(host, "Ann", 1),
             bob: Caller::join(host, "Bob", 2),
         };
-        // Until the jitter buffers have settled.
+        // Waits until the jitter buffers have settled.
         let end = Instant::now() + Duration::from_secs(5);
         while [&pair.ann, &pair.bob]
             .iter()
@@ -60,18 +61,18 @@ impl Pair {
         pair
     }
 
-    /// A socket with Ann's address.
+    /// Returns a socket with Ann's address.
     pub fn socket_of_ann(&self) -> UdpSocket {
         self.ann.socket.try_clone().expect("a descriptor")
     }
 
-    /// Makes an attack, and looks at what Ann and Bob received meanwhile.
+    /// Makes an attack and asserts that Ann and Bob received everything meanwhile.
     pub fn undisturbed(&self, attack: &str, mut make: impl FnMut()) {
         let mut gaps = Vec::new();
         for _ in 0..ATTEMPTS {
             let begin = Instant::now();
             make();
-            // What is still on its way belongs to the attack.
+            // Packets that are still under way belong to the attack's time.
             std::thread::sleep(Duration::from_millis(60));
             let end = Instant::now();
             let faults: Vec<String> = [&self.ann, &self.bob]
@@ -91,7 +92,7 @@ impl Pair {
         panic!("{attack} disturbs the call: {gaps:?}");
     }
 
-    /// Both leave without a word; the server is stopped next.
+    /// Stops both participants without leaving; the caller stops the server next.
     pub fn hang_up(self) {
         for caller in [self.ann, self.bob] {
             caller.stop.store(true, Ordering::Relaxed);
@@ -143,7 +144,8 @@ impl Caller {
             .unwrap_or_default()
     }
 
-    /// What was wrong with what came in this time: nothing missing, nothing late, no jump of the media clock.
+    /// Describes what was wrong with the packets of this time: a missing or late packet, or a jump
+    /// of the media clock. `None` if nothing was.
     fn fault(&self, begin: Instant, end: Instant) -> Option<String> {
         let gap = self.longest_gap(begin, end);
         if gap > MAX_GAP {
@@ -162,7 +164,7 @@ impl Caller {
     }
 }
 
-/// Sends a packet every 20 ms and writes down what comes, until told to stop.
+/// Sends a packet every 20 ms and records the arrivals, until told to stop.
 fn talk(client: &mut Client, log: &Log, stop: &AtomicBool) {
     let begin = Instant::now();
     for (sent, packet) in (0..).zip(tone().iter().cycle()) {

@@ -1,5 +1,5 @@
-//! Holds every answer and every event that a test sees to `openapi.json`: status, headers, type and
-//! body.
+//! Checks every response and event that a test sees against `openapi.json`: status, headers, media
+//! type and body.
 
 #[path = "../../src/http/contract/document.rs"]
 mod document;
@@ -16,7 +16,7 @@ use crate::harness::Answer;
 pub static CONTRACT: LazyLock<Document> =
     LazyLock::new(|| Document::new(include_str!("../../src/http/openapi.json")));
 
-/// What any answer may carry; `info.description` speaks of those that are ours.
+/// Headers that any response may have; `info.description` describes those of the server's own.
 const GENERAL_HEADERS: [&str; 9] = [
     "access-control-allow-headers",
     "access-control-allow-methods",
@@ -29,7 +29,7 @@ const GENERAL_HEADERS: [&str; 9] = [
     "vary",
 ];
 
-/// The JSON pointer to the item of a path; `None` if the contract has no such path.
+/// Returns the JSON pointer to the item of a path; `None` if the contract has no such path.
 pub fn path_item(path: &str) -> Option<String> {
     let path = path.split('?').next().unwrap_or_default();
     let fits = |template: &str| {
@@ -45,10 +45,11 @@ pub fn path_item(path: &str) -> Option<String> {
     Some(format!("/paths/{}", template.replace('/', "~1")))
 }
 
-/// Fails if an answer is not as the contract says.
+/// Panics if a response violates the contract.
 pub fn check(method: &str, path: &str, answer: &Answer) {
     let what = format!("{method} {path}: {answer:?}");
-    // What is no path of the contract: files of the page, encoded paths, and what is not there.
+    // The contract does not describe the files of the page, percent-encoded paths or paths that do
+    // not exist.
     let Some(item) = path_item(path) else {
         return;
     };
@@ -116,7 +117,7 @@ fn check_body(pointer: &str, is_head: bool, answer: &Answer, what: &str) {
         let is_empty = content.is_none() && answer.body.is_empty();
         return assert!(is_empty, "no type: {what}");
     };
-    // The page is not modified: it has no body, and its type all the same.
+    // A 304 response for the page has a content type but no body.
     if answer.status == 304 {
         return assert!(answer.body.is_empty(), "{what}");
     }
@@ -133,7 +134,7 @@ fn check_body(pointer: &str, is_head: bool, answer: &Answer, what: &str) {
     }
 }
 
-/// Fails if an event is not as the contract says.
+/// Panics if an event violates the contract.
 pub fn check_event(event: &Value) {
     let wrong = CONTRACT.wrong("/components/schemas/Event", event);
     assert!(wrong.is_empty(), "{event}: {wrong:#?}");

@@ -1,4 +1,5 @@
-//! The floor over HTTP and over the room's WebSocket. No media flows here, so the rooms wait for it long.
+//! Floor control over HTTP and over the room's WebSocket. No media flows, so the rooms have a long
+//! end-of-media timeout.
 
 use mixminus::config::Config;
 use mixminus::rate_limit::{Rate, Rates};
@@ -8,7 +9,7 @@ use crate::harness::{Guest, JSON, Socket, TestServer, quiet};
 
 const ROOM: &str = "/v1/rooms/hall";
 
-/// A room with a floor and two in it.
+/// Creates a room in this mode with two participants.
 async fn hall(server: &TestServer, mode: &str) -> (Guest, Guest) {
     let settings = json!({"mode":mode,"end_of_media_ms":60_000});
     let made = server.ask("PUT", ROOM, JSON, settings.to_string()).await;
@@ -26,7 +27,7 @@ async fn ask(server: &TestServer, guest: &Guest, method: &str, body: &str) -> (u
     (answer.status.as_u16(), json)
 }
 
-/// Sends a command of a guest; the answer to it.
+/// Sends a participant's command and returns the response to it.
 async fn command(socket: &mut Socket, guest: &Guest, mut command: Value) -> Value {
     command["session"] = guest.secret().into();
     command["id"] = 7.into();
@@ -40,7 +41,7 @@ async fn command(socket: &mut Socket, guest: &Guest, mut command: Value) -> Valu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
+async fn floor_is_requested_queued_and_released_over_http() {
     let server = TestServer::open();
     let (ann, bo) = hall(&server, "ptt").await;
     assert_eq!(
@@ -87,7 +88,7 @@ async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
         socket.event().await,
         json!({"event":"floor_queue","room":"hall","queue":[]})
     );
-    // Twice is as good as once.
+    // A repeated release has no effect.
     assert_eq!(ask(&server, &bo, "DELETE", "").await.0, 204);
     assert_eq!(ask(&server, &bo, "DELETE", "").await.0, 204);
     let idle = socket.until("floor_idle").await;
@@ -96,7 +97,7 @@ async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_too_often_is_told_to_wait() {
+async fn floor_requests_over_http_beyond_the_rate_limit_are_refused_with_retry_after() {
     let server = TestServer::with(Config {
         rates: Rates {
             participant_changes: Rate::new(20, 1),
@@ -126,7 +127,7 @@ async fn whoever_asks_too_often_is_told_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_asked_is_refused_in_words() {
+async fn invalid_floor_requests_are_refused_with_a_problem() {
     let server = TestServer::open();
     let (ann, _) = hall(&server, "ptt").await;
     for bad in [
@@ -166,7 +167,7 @@ async fn what_cannot_be_asked_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_alone_talks_to_nobody() {
+async fn floor_request_of_the_only_participant_is_denied() {
     let server = TestServer::open();
     server.ask("PUT", ROOM, JSON, r#"{"mode":"ptt"}"#).await;
     let ann = server.join("hall", "Ann").await;
@@ -177,7 +178,7 @@ async fn who_is_alone_talks_to_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_over_the_websocket() {
+async fn floor_is_requested_queued_and_released_over_the_websocket() {
     let server = TestServer::open();
     let (ann, bo) = hall(&server, "ptt").await;
     let mut socket = server.watch("hall").await;
@@ -212,7 +213,7 @@ async fn the_same_over_the_websocket() {
         (&refused["event"], &refused["type"]),
         (&json!("error"), &json!("not-moderated"))
     );
-    // Who comes late is told who talks.
+    // A WebSocket that connects later is told who talks.
     let mut late = server.watch("hall").await;
     let first = late.event().await;
     assert_eq!(
@@ -223,7 +224,7 @@ async fn the_same_over_the_websocket() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
+async fn floor_request_pre_empts_up_to_the_priority_of_its_join() {
     let server = TestServer::open();
     let settings = r#"{"mode":"ptt","grace_ms":100,"end_of_media_ms":60000}"#;
     server.ask("PUT", ROOM, JSON, settings).await;
@@ -237,7 +238,7 @@ async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
     socket.event().await;
     let (status, _) = ask(&server, &ann, "PUT", r#"{"priority":200}"#).await;
     assert_eq!(status, 200);
-    // Lowered below what it may.
+    // A request may ask for a lower priority than the join allows.
     let (status, _) = ask(&server, &chief, "PUT", r#"{"priority":0,"queue":false}"#).await;
     assert_eq!(status, 409);
     let (status, queued) = ask(&server, &chief, "PUT", "").await;
@@ -265,7 +266,7 @@ async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_changes_its_mode_while_somebody_talks() {
+async fn room_changes_its_mode_while_a_participant_holds_the_floor() {
     let server = TestServer::open();
     let (ann, bo) = hall(&server, "moderated").await;
     let (status, _) = ask(&server, &ann, "PUT", "").await;
@@ -296,14 +297,14 @@ async fn a_room_changes_its_mode_while_somebody_talks() {
     assert!(room.get("floor").is_none(), "{room}");
     let (_, standing) = ask(&server, &ann, "GET", "").await;
     assert_eq!(standing["state"], "none");
-    // Where everybody may talk, everybody who asks may.
+    // In the mode `open` every request is granted.
     let (status, granted) = ask(&server, &bo, "PUT", "").await;
     assert_eq!((status, &granted["burst"]), (200, &json!(0)));
     server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_who_leaves_or_sends_nothing_does_not_keep_the_floor() {
+async fn floor_holder_that_leaves_or_sends_nothing_loses_the_floor() {
     let server = TestServer::open();
     let settings = r#"{"mode":"ptt","end_of_media_ms":500}"#;
     server.ask("PUT", ROOM, JSON, settings).await;

@@ -1,4 +1,4 @@
-//! A server on free ports, and short ways to ask it something.
+//! A server on free ports, and short ways to send requests to it.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::contract;
 
-/// What Chrome offers, candidates included.
+/// The SDP offer of Chromium, with candidates.
 pub const OFFER: &str = include_str!("../offers/chrome.sdp");
 
 pub const SDP: &str = "application/sdp";
 pub const JSON: &str = "application/json";
 pub const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 
-/// A server of its own for one test.
+/// A server for one test.
 pub struct TestServer {
     pub running: Server,
     pub client: Client,
     pub base: String,
 }
 
-/// An answer, read to the end.
+/// A response, read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -37,14 +37,15 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Somebody who joined.
+/// A participant that has joined.
 pub struct Guest {
     pub id: String,
     pub session: String,
     pub etag: String,
 }
 
-/// The defaults, on loopback and free ports, at normal priority: tests share their cores.
+/// The defaults, on free loopback ports and at normal priority, because the tests share the
+/// processors.
 pub fn quiet() -> Config {
     Config {
         http: "127.0.0.1:0".parse().expect("an address"),
@@ -114,7 +115,7 @@ impl TestServer {
         self.ask("GET", path, "", "").await
     }
 
-    /// Joins with Chrome's offer; no media will come.
+    /// Joins with Chromium's offer; no media is sent.
     pub async fn join(&self, room: &str, name: &str) -> Guest {
         let path = format!("/v1/rooms/{room}/participants?name={name}");
         Guest::of(&self.ask("POST", &path, SDP, OFFER).await)
@@ -142,7 +143,7 @@ impl Guest {
         }
     }
 
-    /// The secret alone, as commands carry it.
+    /// Returns the session's secret alone, as commands carry it.
     pub fn secret(&self) -> &str {
         self.session.rsplit('/').next().expect("a path")
     }
@@ -161,7 +162,7 @@ impl Answer {
         serde_json::from_str(&self.body).expect("JSON")
     }
 
-    /// The last part of a problem document's type, after its form was checked.
+    /// Checks the form of a problem document; returns the last part of its type.
     pub fn problem(&self) -> String {
         assert_eq!(
             self.header("content-type"),
@@ -190,7 +191,7 @@ impl Socket {
         self.stream.send(Message::text(text)).await.expect("sent");
     }
 
-    /// The next event.
+    /// Returns the next event.
     pub async fn event(&mut self) -> Value {
         match self.next().await {
             Message::Text(text) => {
@@ -202,7 +203,7 @@ impl Socket {
         }
     }
 
-    /// The next event of this name; others are passed over.
+    /// Returns the next event of this name and skips others.
     pub async fn until(&mut self, name: &str) -> Value {
         loop {
             let event = self.event().await;
@@ -212,7 +213,7 @@ impl Socket {
         }
     }
 
-    /// The code it is closed with; events before are passed over.
+    /// Returns the code with which the server closes the WebSocket and skips earlier events.
     pub async fn closed(&mut self) -> u16 {
         loop {
             if let Message::Close(frame) = self.next().await {

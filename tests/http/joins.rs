@@ -1,4 +1,4 @@
-//! Joining and leaving: what clients send, and what they are told.
+//! Joining and leaving: the requests and their responses.
 
 use mixminus::config::{Config, IceServer};
 
@@ -7,7 +7,7 @@ use crate::harness::{Guest, OFFER, SDP, SDPFRAG, TestServer, quiet};
 const JOIN: &str = "/v1/rooms/lobby/participants";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn joining_is_one_post_and_leaving_one_delete() {
+async fn client_joins_with_one_post_and_leaves_with_one_delete() {
     let server = TestServer::open();
     let answer = server
         .ask(
@@ -60,9 +60,9 @@ async fn joining_is_one_post_and_leaving_one_delete() {
     server.running.stop().await;
 }
 
-/// Shapes of offers that public bug reports of other servers are about.
+/// Shapes of offers that public bug reports of other servers describe.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offers_seen_in_the_field_are_answered() {
+async fn server_answers_offers_seen_in_the_field() {
     let server = TestServer::open();
     for entry in std::fs::read_dir("tests/offers").expect("fixtures") {
         let path = entry.expect("fixture").path();
@@ -88,7 +88,7 @@ async fn offers_seen_in_the_field_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn join_names_the_mode_of_the_room_it_makes() {
+async fn join_sets_the_mode_of_the_room_that_it_creates() {
     let server = TestServer::open();
     let join = |mode: &str| format!("/v1/rooms/radio/participants?mode={mode}");
     let refused = server.ask("POST", &join("shout"), SDP, OFFER).await;
@@ -113,7 +113,7 @@ async fn join_names_the_mode_of_the_room_it_makes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn address_of_a_room_tells_clients_what_it_accepts() {
+async fn participants_resource_tells_clients_the_ice_servers_and_what_it_accepts() {
     let server = TestServer::with(Config {
         ice_servers: vec![
             IceServer {

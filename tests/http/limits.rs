@@ -1,4 +1,5 @@
-//! What keeps strangers from taking more than their share: rates, connections, host names, origins, and write time-outs.
+//! Limits on what one client can use or do: rates, connections, host names, origins and write
+//! timeouts.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::harness::{Answer, Guest, JSON, OFFER, SDP, TestServer, quiet};
 
-/// Three at once, and then none for the rest of a test.
+/// A rate that allows three at once and then none for the rest of a test.
 const SLOWLY: Rate = Rate {
     burst: 3,
     interval: Duration::from_secs(600),
@@ -38,7 +39,7 @@ fn is_too_many(answer: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn joins_are_limited_by_the_address_that_a_trusted_proxy_tells() {
+async fn joins_are_limited_by_the_address_that_a_trusted_proxy_forwards() {
     let server = server(Rates {
         joins: SLOWLY,
         ..Rates::default()
@@ -64,7 +65,7 @@ async fn joins_are_limited_by_the_address_that_a_trusted_proxy_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_changes_are_limited() {
+async fn http_room_changes_are_limited_by_rate() {
     let server = server(Rates {
         room_changes: SLOWLY,
         ..Rates::default()
@@ -84,7 +85,7 @@ async fn room_changes_are_limited() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn participant_that_changes_itself_is_muted_all_the_same() {
+async fn mute_is_not_subject_to_the_rate_limit_of_participant_changes() {
     let server = server(Rates {
         participant_changes: SLOWLY,
         ..Rates::default()
@@ -107,7 +108,7 @@ async fn participant_that_changes_itself_is_muted_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sockets_are_limited_by_the_client_behind_a_proxy() {
+async fn websockets_are_limited_by_the_address_that_a_trusted_proxy_forwards() {
     let server = TestServer::with(Config {
         max_connections_per_address: 1,
         ..quiet()
@@ -139,7 +140,7 @@ async fn sockets_are_limited_by_the_client_behind_a_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_names_of_the_server_are_answered() {
+async fn server_answers_requests_for_its_own_host_names_only() {
     let server = TestServer::with(Config {
         hosts: vec!["mix.example".to_owned()],
         ..quiet()
@@ -165,7 +166,7 @@ async fn only_names_of_the_server_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_of_other_sites_change_nothing() {
+async fn requests_of_other_origins_change_nothing() {
     let server = TestServer::open();
     let ask = |method: &'static str, origin: &'static str| {
         let headers = [("origin", origin), ("content-type", JSON)];
@@ -198,7 +199,7 @@ async fn pages_of_other_sites_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_that_does_not_read_its_answers_is_cut_off() {
+async fn server_disconnects_a_client_that_does_not_read_its_responses() {
     let server = TestServer::open();
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a small buffer");

@@ -1,4 +1,4 @@
-//! Malformed requests, as no honest client sends them, byte by byte.
+//! Malformed requests that no well-behaved client sends, written byte by byte.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::harness::{TestServer, quiet};
 
-/// What comes back until the server closes.
+/// Sends bytes and returns the response up to the close of the connection.
 async fn raw(server: &TestServer, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.running.http_addr())
         .await
@@ -21,7 +21,8 @@ async fn raw(server: &TestServer, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Requests that no honest client sends, up to their last header, their body, and how the answer begins.
+/// Requests that no well-behaved client sends: the start up to the last header, the body, and the
+/// start of the expected response.
 const DOUBTFUL: &[(&str, &str, &str)] = &[
     ("GET /healthz HTTP/1.1", "", "HTTP/1.1 400"),
     (
@@ -85,7 +86,7 @@ const DOUBTFUL: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doubtful_requests_are_refused() {
+async fn malformed_http_requests_are_refused() {
     let server = TestServer::open();
     let close = "connection: close\r\n\r\n";
     let written = DOUBTFUL
@@ -117,7 +118,7 @@ async fn doubtful_requests_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_never_finishes_is_cut_off() {
+async fn server_closes_connections_with_incomplete_requests() {
     let server = TestServer::open();
     let address = server.running.http_addr();
     let slow = |beginning: &'static str| async move {
@@ -148,7 +149,7 @@ async fn who_never_finishes_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_self_signed_server_speaks_tls_and_nothing_else() {
+async fn self_signed_server_accepts_tls_only() {
     let server = TestServer::with(Config {
         tls_self_signed: true,
         ..quiet()
@@ -162,7 +163,7 @@ async fn a_self_signed_server_speaks_tls_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ports_are_free_again_and_taken_ones_are_told() {
+async fn server_names_the_taken_port_and_frees_its_ports_at_the_end() {
     let server = TestServer::open();
     let taken = Config {
         http: server.running.http_addr(),

@@ -1,4 +1,5 @@
-//! What the peer connection adds: connected, the data channel with the same messages, and the end of both.
+//! What the peer connection adds to HTTP: the state connected, the data channel with the same
+//! messages, and the end of both.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::harness::{Guest, JSON, SDP, TestServer, quiet};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Whether a text of this event is there.
+/// Returns the last event of this name on the data channel, if any.
 fn heard(client: &Client, name: &str) -> Option<Value> {
     let texts = client.texts.iter().rev();
     let mut events = texts.filter_map(|text| serde_json::from_str::<Value>(text).ok());
@@ -18,7 +19,7 @@ fn heard(client: &Client, name: &str) -> Option<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_data_channel_speaks_as_the_websocket_does() {
+async fn data_channel_carries_the_same_messages_as_the_websocket() {
     let server = TestServer::open();
     let mut client = Client::new(7, true);
     let offer = client.offer();
@@ -65,7 +66,7 @@ async fn the_data_channel_speaks_as_the_websocket_does() {
     );
     let mut client = client.await.expect("it ran");
 
-    // Who is put out is told why before the connection ends.
+    // A removed participant is told the reason before its connection ends.
     let path = format!("/v1/rooms/hall/participants/{}", ann.id);
     assert_eq!(server.ask("DELETE", &path, "", "").await.status, 204);
     assert_eq!(socket.until("left").await["reason"], "kicked");
@@ -77,7 +78,7 @@ async fn the_data_channel_speaks_as_the_websocket_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_data_channel_tells_a_room_as_large_as_rooms_are() {
+async fn data_channel_carries_the_event_of_a_room_of_the_largest_default_size() {
     let server = TestServer::open();
     for _ in 1..200 {
         server.join("hall", "Somebody").await;
@@ -98,7 +99,7 @@ async fn a_data_channel_tells_a_room_as_large_as_rooms_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
+async fn mixer_accepts_a_participant_that_replaces_a_fading_one_in_a_full_room() {
     let server = TestServer::open();
     let one = r#"{"max_participants":1}"#;
     let made = server.ask("PUT", "/v1/rooms/booth", JSON, one).await;
@@ -136,7 +137,7 @@ async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn talking_and_levels_are_told() {
+async fn websocket_reports_talking_stopped_and_levels() {
     let server = TestServer::open();
     let mut client = Client::new(7, false);
     let offer = client.offer();
@@ -170,9 +171,9 @@ async fn talking_and_levels_are_told() {
     server.running.stop().await;
 }
 
-/// What somebody sends reaches the mixer its room is on.
+/// Packets reach the mixer that has the participant's room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_are_heard_whichever_mixer_their_room_is_on() {
+async fn participants_are_heard_in_rooms_of_any_mixer() {
     let server = TestServer::with(Config {
         mixers: Some(2),
         ..quiet()
@@ -212,7 +213,7 @@ async fn people_are_heard_whichever_mixer_their_room_is_on() {
     server.running.stop().await;
 }
 
-/// A second of 440.5 Hz at -12 dBFS, 20 ms a packet.
+/// One second of 440.5 Hz at -12 dBFS as Opus packets of 20 ms.
 fn tone() -> Vec<&'static [u8]> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)
         .expect("an encoder");

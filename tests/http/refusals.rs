@@ -1,4 +1,4 @@
-//! Requests that are refused: every status of the contract that is an error.
+//! Requests that are refused: all error statuses of the contract.
 
 use bytes::Bytes;
 use http_body_util::StreamBody;
@@ -9,9 +9,9 @@ use crate::harness::{Guest, JSON, OFFER, SDP, SDPFRAG, TestServer, quiet};
 
 const JOIN: &str = "/v1/rooms/lobby/participants";
 
-/// Requests that are refused: method, path, media type, body, status and the problem's type; `-` is none.
+/// Refused requests: method, path, media type, body, status and problem type; `-` means none.
 ///
-/// The bodies are those of [`body_named`].
+/// The names of bodies are those of [`body_named`].
 const REFUSALS: &str = "
 POST   /v1/rooms/lobby/participants                 sdp     hello     400 bad-offer
 POST   /v1/rooms/lobby/participants                 sdp     -         400 bad-offer
@@ -47,7 +47,7 @@ POST   /                                            -       -         405 method
 TRACE  /v1/rooms                                    -       -         405 method-not-allowed
 ";
 
-/// The body that a name in [`REFUSALS`] stands for.
+/// Returns the body for a name in [`REFUSALS`].
 fn body_named(name: &str) -> String {
     let candidate = "a=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n";
     match name {
@@ -70,7 +70,7 @@ fn body_named(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_refusal_has_its_status_and_its_problem() {
+async fn refused_requests_get_their_status_and_problem_type() {
     let server = TestServer::open();
     let mut seen = 0;
     for row in REFUSALS.lines().filter(|row| !row.is_empty()) {
@@ -105,7 +105,7 @@ async fn every_refusal_has_its_status_and_its_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn body_without_a_length_is_counted() {
+async fn http_body_without_a_length_is_limited() {
     let server = TestServer::open();
     let piece = |_| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![b'x'; 1_000])));
     let pieces = futures_util::stream::iter((0..100).map(piece));

@@ -1,8 +1,8 @@
-//! Candidates that trickle in, and restarts of ICE.
+//! Trickled candidates and ICE restarts.
 
 use crate::harness::{Answer, Guest, SDPFRAG, TestServer};
 
-/// Sends a fragment for a session, if the session still is the one that is named.
+/// Sends a fragment for a session, with the ETag of its ICE session as the condition.
 async fn patch(server: &TestServer, guest: &Guest, etag: &str, fragment: &str) -> Answer {
     let headers = [("content-type", SDPFRAG), ("if-match", etag)];
     server
@@ -53,7 +53,7 @@ async fn session_takes_candidates_and_restarts_ice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ice_restarts_are_limited_and_the_session_lives_on() {
+async fn ice_restarts_are_limited_and_the_session_continues() {
     let server = TestServer::open();
     let guest = server.join("lobby", "Ann").await;
     let restart = async |number: u32| {

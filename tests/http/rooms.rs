@@ -1,4 +1,4 @@
-//! Rooms and what moderators do in them; what is only read.
+//! Rooms and what moderators do in them; resources that are only read.
 
 use mixer::profile::Profile;
 use mixminus::config::Config;
@@ -10,7 +10,7 @@ use crate::harness::{JSON, OFFER, SDP, TestServer, quiet};
 const ROOM: &str = "/v1/rooms/hall";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_is_made_by_put_and_changed_by_patch() {
+async fn room_is_created_by_put_and_changed_by_patch() {
     let server = TestServer::open();
     let made = server
         .ask(
@@ -59,7 +59,7 @@ async fn room_is_made_by_put_and_changed_by_patch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_in_use_keeps_its_tick_and_ends_with_everybody_in_it() {
+async fn room_in_use_refuses_a_new_tick_and_its_deletion_ends_the_sessions() {
     let server = TestServer::open();
     assert_eq!(server.ask("PUT", ROOM, JSON, "{}").await.status, 201);
     let guest = server.join("hall", "Ann").await;
@@ -90,7 +90,7 @@ async fn room_in_use_keeps_its_tick_and_ends_with_everybody_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_settings_are_refused_with_a_sentence() {
+async fn invalid_room_settings_are_refused_with_the_reason() {
     let server = TestServer::open();
     let cases = [
         ("{", "bad-json", "The message is not valid JSON."),
@@ -143,7 +143,7 @@ async fn bad_settings_are_refused_with_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configured_rooms_are_there_from_the_start_and_stay() {
+async fn configured_rooms_exist_from_the_start_and_stay_when_empty() {
     let server = TestServer::with(Config {
         rooms: vec![(
             RoomName::parse("hall").expect("a name"),
@@ -159,7 +159,7 @@ async fn configured_rooms_are_there_from_the_start_and_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn moderators_mute_amplify_rename_and_kick() {
+async fn moderator_mutes_a_participant_sets_its_gain_renames_and_removes_it() {
     let server = TestServer::open();
     let guest = server.join("hall", "Ann").await;
     let path = format!("{ROOM}/participants/{}", guest.id);
@@ -203,7 +203,7 @@ async fn moderators_mute_amplify_rename_and_kick() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_the_figures_and_the_contract_are_served() {
+async fn server_serves_the_page_metrics_liveness_and_contract() {
     let server = TestServer::open();
     let page = server.get("/").await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
@@ -257,9 +257,10 @@ async fn the_page_the_figures_and_the_contract_are_served() {
     server.running.stop().await;
 }
 
-/// Both ways: what the document names is there, and what is there is named with all its methods.
+/// Every route and method of the document exists, and every existing route is documented with all
+/// its methods.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_contract_names_every_route_and_method() {
+async fn contract_documents_every_route_and_method() {
     let server = TestServer::open();
     let contract = server.get("/v1/openapi.json").await.json();
     let paths = contract["paths"].as_object().expect("paths");
@@ -281,7 +282,7 @@ async fn the_contract_names_every_route_and_method() {
             .filter(|method| *method != "options")
             .collect();
         let documented = |method: &str| operations.get(method).is_some();
-        // HEAD goes with GET and is named only where it says something else.
+        // `HEAD` comes with `GET` and is documented only where it differs.
         allowed.retain(|method| *method != "head" || documented("head"));
         for method in &allowed {
             assert!(

@@ -14,28 +14,28 @@ use tokio::time::timeout;
 use crate::contract::{self, CONTRACT, path_item};
 use crate::harness::{Answer, Guest, JSON, OFFER, SDP, SDPFRAG, TestServer, quiet};
 
-/// What no request can bring about: a fault of the server, or a server that is overloaded in a way
-/// that takes long to bring about.
+/// Statuses that no request can provoke: a fault of the server, or an overload that takes too long
+/// to bring about.
 const NOT_PROVOKED: [(&str, u16); 5] = [
     ("configureRoom", 503),
     ("readHealth", 503),
     ("trickle", 422),
     ("trickle", 503),
-    // Every operation has this one.
+    // Every operation documents this status.
     ("*", 500),
 ];
 
-/// The operations whose statuses were seen.
+/// The operations whose statuses have been seen.
 #[derive(Default)]
 struct Seen(BTreeSet<(String, u16)>);
 
 impl Seen {
-    /// Notes an answer that was checked already.
+    /// Records the status of a response that has already been checked.
     fn note(&mut self, method: &str, path: &str, status: u16) {
         let item = path_item(path).unwrap_or_else(|| panic!("{path} is not documented"));
         let item = CONTRACT.at(&item);
         let methods: Vec<String> = match status {
-            // Said of the path, not of a method.
+            // This status concerns the path, not one of its methods.
             405 => item.as_object().expect("methods").keys().cloned().collect(),
             _ => vec![method.to_lowercase()],
         };
@@ -59,7 +59,7 @@ impl Seen {
         answer
     }
 
-    /// Asks, and expects a status.
+    /// Sends a request and asserts the status of the response.
     async fn expect(
         &mut self,
         server: &TestServer,
@@ -78,7 +78,7 @@ impl Seen {
         Guest::of(&self.expect(server, 201, &line, (SDP, OFFER)).await)
     }
 
-    /// Sends bytes that no HTTP client would, and reads the answer.
+    /// Sends bytes that no HTTP client library would send, and returns the response.
     async fn raw(&mut self, server: &TestServer, line: &str, head: &str) -> Answer {
         let (method, path) = line.split_once(' ').expect("method and path");
         let answer = raw(server, &format!("{line} HTTP/1.1\r\n{head}\r\n")).await;
@@ -88,7 +88,7 @@ impl Seen {
     }
 }
 
-/// The answer to a request that is written byte by byte.
+/// Returns the response to a request that is written byte by byte.
 async fn raw(server: &TestServer, request: &str) -> Answer {
     let address = server.running.http_addr();
     let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -113,7 +113,7 @@ async fn raw(server: &TestServer, request: &str) -> Answer {
     }
 }
 
-/// One documented operation: its line, and the type of its body.
+/// One documented operation: its request line, and the media type of its body.
 struct Operation {
     method: String,
     line: String,
@@ -143,7 +143,7 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// What can be wrong with any request.
+/// Provokes the statuses that any request can have.
 async fn provoke_general(server: &TestServer, seen: &mut Seen) {
     for Operation {
         method,
@@ -170,7 +170,7 @@ async fn provoke_general(server: &TestServer, seen: &mut Seen) {
     }
 }
 
-/// Bodies that do not come, all at a time.
+/// Provokes the timeouts of missing bodies, all at the same time.
 async fn provoke_timeouts(server: &TestServer, seen: &mut Seen) {
     let with_body = operations().into_iter().filter_map(|operation| {
         let media_type = operation.body_type?;
@@ -190,7 +190,7 @@ async fn provoke_timeouts(server: &TestServer, seen: &mut Seen) {
     }
 }
 
-/// What is only read, and what is not there.
+/// Provokes the statuses of read-only resources and of those that do not exist.
 async fn provoke_reads(server: &TestServer, seen: &mut Seen) {
     for path in ["/v1/rooms", "/v1/openapi.json", "/healthz", "/metrics"] {
         seen.expect(server, 200, &format!("GET {path}"), ("", ""))
@@ -226,7 +226,7 @@ async fn provoke_reads(server: &TestServer, seen: &mut Seen) {
     }
 }
 
-/// A room from its making to its end.
+/// Provokes the statuses of a room, from its creation to its deletion.
 async fn provoke_rooms(server: &TestServer, seen: &mut Seen) {
     let hall = "/v1/rooms/hall";
     let put = format!("PUT {hall}");
@@ -247,7 +247,7 @@ async fn provoke_rooms(server: &TestServer, seen: &mut Seen) {
         seen.expect(server, 409, line, (JSON, r#"{"tick_ms":10}"#))
             .await;
     }
-    // A conference takes no monitors.
+    // A conference refuses to be monitored.
     seen.expect(server, 201, "PUT /v1/rooms/private", ("", ""))
         .await;
     let listen = "POST /v1/rooms/other/participants?monitor=private";
@@ -306,7 +306,7 @@ async fn provoke_session(server: &TestServer, seen: &mut Seen, ann: &Guest) {
 const UPGRADE: &str = "host: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
      sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// The WebSocket, as far as it answers by HTTP.
+/// Provokes the HTTP statuses of the WebSocket's resource.
 async fn provoke_watch(seen: &mut Seen) {
     let server = TestServer::with(Config {
         max_connections_per_address: 1,
@@ -319,7 +319,7 @@ async fn provoke_watch(seen: &mut Seen) {
     socket.until("room").await;
     seen.note("get", "/v1/rooms/hall/events", 101);
     let origin = format!("{UPGRADE}origin: https://evil.example\r\n");
-    // An upgrade that is refused leaves the connection open unless it asks for its end.
+    // A refused upgrade leaves the connection open unless the request asks to close it.
     for (line, head, status) in [
         (watch, origin.as_str(), 403),
         ("GET /v1/rooms/nowhere/events", UPGRADE, 404),
@@ -341,7 +341,7 @@ async fn provoke_watch(seen: &mut Seen) {
     server.running.stop().await;
 }
 
-/// Servers that have given all they may give.
+/// Provokes the statuses of exhausted limits.
 async fn provoke_limits(seen: &mut Seen) {
     let once = Rate {
         burst: 1,
@@ -399,7 +399,7 @@ async fn provoke_limits(seen: &mut Seen) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_documented_status_occurs() {
+async fn every_documented_status_can_be_provoked() {
     let mut seen = Seen::default();
     let server = TestServer::open();
     provoke_general(&server, &mut seen).await;

@@ -1,4 +1,4 @@
-//! Events and commands over a room's WebSocket, and what it does to those who misuse it.
+//! Events and commands over a room's WebSocket, and its limits.
 
 use futures_util::SinkExt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::harness::{TestServer, quiet};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_tells_what_happens_in_it() {
+async fn websocket_carries_the_events_of_its_room() {
     let server = TestServer::open();
     let ann = server.join("hall", "Ann").await;
     let mut socket = server.watch("hall").await;
@@ -83,13 +83,13 @@ async fn a_room_tells_what_happens_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_of_hundreds_is_told_in_one_piece() {
+async fn websocket_carries_a_room_of_hundreds_in_one_message() {
     let mut config = quiet();
     config.room.max_participants = 1_000;
     let server = TestServer::with(config);
     let long = "%F0%9F%8E%B5".repeat(64);
     server.join("stadium", &long).await;
-    // Opened while the room was small, and told in one piece as well when it has grown.
+    // Opened while the room is small; the event of the grown room also arrives in one message.
     let mut early = server.watch("stadium").await;
     let reading = tokio::spawn(async move {
         early.until("room").await;
@@ -113,7 +113,7 @@ async fn a_room_of_hundreds_is_told_in_one_piece() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_concern_the_own_participant() {
+async fn websocket_commands_change_the_own_participant_only() {
     let server = TestServer::open();
     let ann = server.join("hall", "Ann").await;
     let elsewhere = server.join("other", "Bo").await;
@@ -131,7 +131,7 @@ async fn commands_concern_the_own_participant() {
         both.contains(&json!({"event":"ok","id":{"n":1}})),
         "{both:?}"
     );
-    // Muted already: nothing happens, and it is well.
+    // The participant is already muted, so nothing changes and the command succeeds.
     socket
         .send(&json!({"command":"mute","session":ann.secret(),"id":2}).to_string())
         .await;
@@ -178,7 +178,7 @@ async fn commands_concern_the_own_participant() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nonsense_is_told_and_then_closed() {
+async fn websocket_with_invalid_commands_gets_errors_and_is_then_closed() {
     let server = TestServer::open();
     server.join("hall", "Ann").await;
     let mut socket = server.watch("hall").await;
@@ -199,7 +199,7 @@ async fn nonsense_is_told_and_then_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_is_warned_and_then_closed() {
+async fn websocket_beyond_the_message_rate_is_warned_and_then_closed() {
     let server = TestServer::open();
     let ann = server.join("hall", "Ann").await;
     let mut socket = server.watch("hall").await;
@@ -218,7 +218,7 @@ async fn a_flood_is_warned_and_then_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floor_is_released_however_much_was_sent() {
+async fn floor_release_over_the_websocket_is_not_subject_to_the_message_rate() {
     let server = TestServer::with(Config {
         rates: Rates {
             messages: Rate {
@@ -265,12 +265,12 @@ async fn floor_is_released_however_much_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn long_messages_are_refused_at_their_head() {
+async fn websocket_is_closed_at_the_header_of_an_oversized_message() {
     let server = TestServer::open();
     server.join("hall", "Ann").await;
     for length in [16 * 1024 + 1, 1_000_000] {
         let mut socket = server.watch("hall").await;
-        // The server may close while the rest is still on its way.
+        // The server may close the WebSocket while the rest is still being sent.
         let _ = socket.stream.send(Message::text("x".repeat(length))).await;
         assert_eq!(socket.closed().await, 1009, "{length}");
     }
@@ -281,7 +281,7 @@ async fn long_messages_are_refused_at_their_head() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sockets_are_closed_when_the_server_stops() {
+async fn websockets_are_closed_when_the_server_stops() {
     let server = TestServer::open();
     let ann = server.join("hall", "Ann").await;
     let mut socket = server.watch("hall").await;
@@ -299,7 +299,7 @@ async fn sockets_are_closed_when_the_server_stops() {
     assert_eq!(code, 1001);
 }
 
-/// A WebSocket whose owner never reads, with little room in between.
+/// Opens a WebSocket that is never read, with small buffers.
 async fn deaf(server: &TestServer) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a small buffer");
@@ -314,7 +314,7 @@ async fn deaf(server: &TestServer) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
+async fn websocket_that_is_not_read_is_disconnected_and_delays_no_request() {
     let server = TestServer::with(Config {
         rates: Rates {
             room_changes: Rate::new(2_000, 10),
@@ -354,7 +354,7 @@ async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_listed_pages_may_watch() {
+async fn websocket_accepts_listed_origins_only() {
     let server = TestServer::with(Config {
         cors_origins: vec!["https://a.example".into()],
         ..quiet()

@@ -1,4 +1,4 @@
-//! Checks the invariants of every room again and again, and reports what does not hold.
+//! Checks the invariants of every room repeatedly, and reports violations.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,21 +8,22 @@ use serde_json::Value;
 use crate::world::{World, name};
 use crate::{END_OF_MEDIA, GRACE, LONGEST_DRAIN, SLACK, TALK_LIMIT};
 
-/// Time in which nobody looked counts for no more than this: a machine that stood still has not watched.
+/// A gap between two looks counts for at most this long: what lasted through a stall of the machine
+/// was not observed.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
 pub struct InvariantCheck<'a> {
     world: &'a World,
-    /// Time in which somebody looked.
+    /// The time that was observed.
     watched: Duration,
     looked: Instant,
-    /// When each room was looked at last, since the start.
+    /// When each room was last looked at, since the start.
     seen_at: Vec<Duration>,
-    /// What is so, and has been at every look since then.
+    /// The sights that every look since the given one has found.
     since: HashMap<Sight, Since>,
 }
 
-/// Something that may be for a while.
+/// A state of a room that may last only for a limited time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Sight {
     Holds {
@@ -74,7 +75,7 @@ impl Sight {
         let hangover = Duration::from_secs(1);
         SLACK
             + match self {
-                // T2 begins with the first packet, which T1 waits for.
+                // T2 starts with the first packet, for which T1 waits.
                 Sight::Holds { .. } => END_OF_MEDIA + TALK_LIMIT + GRACE + LONGEST_DRAIN,
                 Sight::HoldsAndSendsNothing { .. } => END_OF_MEDIA,
                 Sight::WaitsAtAFreeFloor { .. } => Duration::ZERO,
@@ -121,7 +122,7 @@ impl InvariantCheck<'_> {
         });
     }
 
-    /// Never more holders than the mode allows.
+    /// Reports a room with more holders than its mode allows.
     fn judge_number(&self, room: usize, state: &Value) {
         let holders = list(&state["floor"]["holders"]).len();
         if holders > most_holders(state) {
@@ -154,7 +155,8 @@ impl InvariantCheck<'_> {
         }
     }
 
-    /// Why not every room is idle; those who vanished may still wait for a moderator.
+    /// Describes a room that is not idle, `None` if all are. A participant that vanished may still
+    /// wait for a moderator's grant.
     pub fn busy(&self) -> Option<String> {
         let is_busy = |state: &Value| {
             let waits = |id: &Value| !is_gone(self.world, id);
@@ -169,7 +171,7 @@ impl InvariantCheck<'_> {
     }
 }
 
-/// What is to be seen in a room.
+/// Returns what a room's state shows.
 fn sights(world: &World, room: usize, state: &Value, before: Duration) -> Vec<Sight> {
     let mut sights = Vec::new();
     let sends = |who: &str| {

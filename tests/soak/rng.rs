@@ -1,6 +1,6 @@
-//! A seeded random number generator: the same sequence from the same seed.
+//! A seeded pseudo-random number generator: the same seed gives the same sequence.
 
-/// A generator of 64 bits (splitmix64); no more is asked of it than to spread.
+/// A 64-bit generator (splitmix64). It only has to be evenly distributed.
 pub struct Rng(u64);
 
 impl Rng {
@@ -8,7 +8,7 @@ impl Rng {
         Rng(seed)
     }
 
-    /// Below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -1,4 +1,4 @@
-//! A simulated user with a radio, who does random things with it.
+//! A simulated user with a radio, who acts at random.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::world::{Person, World, name};
 use crate::{ANSWERED, CONNECTED, MODES, PACKET, TALK_LIMIT};
 
 pub struct User {
-    /// Where he belongs.
+    /// The index of the user's own room.
     pub home: usize,
     pub room: usize,
     pub person: Arc<Person>,
-    /// Whose voices he was sent.
+    /// The talkers whose voices the user has been sent.
     pub heard: BTreeSet<u32>,
-    /// Datagrams of sound that came.
+    /// RTP datagrams that have arrived.
     pub sounds: u64,
     client: Client,
     session: String,
@@ -31,23 +31,23 @@ pub struct User {
     came: Instant,
     acts: Instant,
     wakes: Instant,
-    /// He talks until then, and his next packet is due.
+    /// When the user stops talking, and when the next packet is due; `None` while silent.
     talks: Option<(Instant, Instant)>,
     packets: u32,
     seq: u16,
     rtp_time: u32,
     fell_silent: Instant,
     asked: u64,
-    /// Requests over the data channel that are not answered yet.
+    /// Requests over the data channel without an answer so far.
     unanswered: VecDeque<(u64, Instant)>,
-    /// Who waits in his room, as he was told.
+    /// The queue of the user's room, as the server last reported it.
     queue: Vec<String>,
-    /// He lets go when he has talked.
+    /// Whether the user releases the floor after talking.
     is_tidy: bool,
 }
 
 impl User {
-    /// Joins; it takes some turns until he is connected.
+    /// Joins; the user is connected only after some calls of `turn`.
     pub fn join(
         world: &World,
         home: usize,
@@ -103,7 +103,7 @@ impl User {
         self.client.connected && self.client.channel.is_some()
     }
 
-    /// What his voice is marked with.
+    /// The contributing source that marks the user's voice.
     pub fn number(&self) -> u32 {
         u32::from_str_radix(&self.person.id, 16).expect("eight digits")
     }
@@ -112,7 +112,7 @@ impl User {
         self.talks.is_some()
     }
 
-    /// Reads, answers, sends what is due.
+    /// Reads and handles what has arrived, and sends what is due.
     pub fn turn(&mut self, world: &World) {
         let now = Instant::now();
         if now >= self.wakes || self.client.socket.peek(&mut [0]).is_ok() {
@@ -129,7 +129,7 @@ impl User {
             if now >= until {
                 self.falls_silent(world);
             } else {
-                // What could not be sent in time is not made up for.
+                // Packets that could not be sent in time are not made up for.
                 self.talks = Some((until, (due + PACKET).max(now)));
             }
         }
@@ -178,7 +178,7 @@ impl User {
                 } else {
                     world.count("granted later");
                 }
-                // Some do not notice that their turn has come.
+                // Some users do not notice the grant.
                 if self.rng.is_percent(80) {
                     self.talks_on(world, now);
                 }
@@ -192,7 +192,7 @@ impl User {
                     Some(4) => "revoked: pre-empted",
                     _ => "revoked: other",
                 });
-                // Some take no notice.
+                // Some users ignore the revocation.
                 if self.rng.is_percent(50) {
                     self.talks = None;
                 }
@@ -207,7 +207,7 @@ impl User {
         }
     }
 
-    /// What comes into his mind, if it is time.
+    /// Acts at random, if the user's next action is due.
     pub fn act(&mut self, world: &World) {
         let now = Instant::now();
         if now < self.acts || !self.is_in() {
@@ -220,7 +220,7 @@ impl User {
             33..48 => self.release(world),
             48..56 => self.talks_on(world, now),
             56..66 => self.talks = None,
-            66..74 => self.listen(world),
+            66..74 => self.monitor_at_random(world),
             74..88 => self.grant(world),
             88..97 => self.set_mode(world),
             _ => self.link(world),
@@ -244,20 +244,20 @@ impl User {
         self.unanswered.push_back((self.asked, Instant::now()));
         self.client.send_text(&request.to_string());
         world.count("requests over the data channel");
-        // The first words are often there before the permission.
+        // Users often talk before the floor is granted.
         if self.rng.is_percent(40) {
             self.talks_on(world, Instant::now());
         }
     }
 
-    /// Asks for the floor of his room and talks for as long as he may.
+    /// Requests the floor of the user's room and talks for as long as the user may.
     pub fn speak_up(&mut self, world: &World) {
         self.press_over_http(world);
         let now = Instant::now();
         self.talks = Some((now + TALK_LIMIT, now));
     }
 
-    /// Talks without the floor.
+    /// Talks without requesting the floor.
     pub fn talk_unasked(&mut self, until: Instant) {
         self.is_tidy = false;
         self.talks = Some((until, Instant::now()));
@@ -292,7 +292,7 @@ impl User {
 
     /// Talks for a while, with or without the floor.
     pub fn talks_on(&mut self, world: &World, now: Instant) {
-        // Some do not know when to stop.
+        // Some users exceed the talk limit.
         let time = if self.rng.is_percent(15) {
             self.rng.ms(8_000..12_000)
         } else {
@@ -302,14 +302,14 @@ impl User {
             world.note(self.room, format!("{} talks", self.person.id));
             self.talks = Some((now + time, now));
             self.is_tidy = self.rng.is_percent(50);
-            // Silence takes time, too; the clock stands at the end of the last packet already.
+            // The media clock also advances during silence; it already includes the last packet.
             let since_last = now.saturating_duration_since(self.fell_silent);
             let silent = since_last.saturating_sub(PACKET);
             self.rtp_time = self.rtp_time.wrapping_add(48 * silent.as_millis() as u32);
         }
     }
 
-    /// Has said what there was to say; some forget to let go.
+    /// Stops talking; some users forget to release the floor.
     fn falls_silent(&mut self, world: &World) {
         self.talks = None;
         if self.is_tidy && self.is_in() {
@@ -325,22 +325,22 @@ impl User {
         self.release(world);
     }
 
-    fn listen(&mut self, world: &World) {
+    fn monitor_at_random(&mut self, world: &World) {
         let count = self.rng.below(4);
         let mut rooms = BTreeSet::new();
         for _ in 0..count {
             rooms.insert(name(self.rng.below(world.rooms as u64) as usize));
         }
-        self.listen_to(world, &rooms);
+        self.monitor(world, &rooms);
     }
 
-    pub fn listen_to(&mut self, world: &World, rooms: &BTreeSet<String>) {
-        world.count("lists of other rooms to listen to");
-        let command = json!({ "command": "listen", "rooms": rooms });
+    pub fn monitor(&mut self, world: &World, rooms: &BTreeSet<String>) {
+        world.count("lists of monitored rooms");
+        let command = json!({ "command": "monitor", "rooms": rooms });
         self.client.send_text(&command.to_string());
     }
 
-    /// Lets the first of the others talk, if anybody waits.
+    /// Grants the floor to the first other participant in the queue, if any.
     fn grant(&mut self, world: &World) {
         let other = self.queue.iter().find(|id| **id != self.person.id);
         if let Some(other) = other {
@@ -360,7 +360,7 @@ impl User {
         world.count("mode changes");
     }
 
-    /// Five rooms are neighbours: all fifty in one would be one large room.
+    /// Links only rooms within groups of five: all fifty linked would be one large room.
     fn link(&mut self, world: &World) {
         let first = self.room - self.room % 5;
         let other = first + self.rng.below(5) as usize;
@@ -373,7 +373,7 @@ impl User {
         world.count("links made and unmade");
     }
 
-    /// Goes to another room, in the midst of what he does.
+    /// Moves to another room, also while talking.
     pub fn change(&mut self, world: &World, room: usize) {
         if self.talks.is_some() {
             world.count("channel changes while talking");
@@ -384,7 +384,7 @@ impl User {
         self.become_another(world, room);
     }
 
-    /// Is never heard of again, and comes back as somebody new.
+    /// Vanishes without leaving, and joins the user's own room as a new participant.
     pub fn vanish(&mut self, world: &World) {
         if self.talks.is_some() {
             world.count("vanished while talking");
@@ -399,11 +399,11 @@ impl User {
         let rng = Rng::of(self.rng.below(u64::MAX));
         let talks = self.talks.take();
         *self = User::join(world, self.home, room, self.tone, rng);
-        // Who talks while he turns the knob does not stop for it.
+        // A user that switches the room while talking continues to talk.
         self.talks = talks;
     }
 
-    /// Leaves: by the interface, or by hanging up.
+    /// Leaves, by `DELETE` or by closing the connection.
     pub fn leave(&mut self, world: &World) {
         if self.rng.is_percent(30) && self.is_in() {
             let _ = self.client.pc.close();

@@ -1,4 +1,4 @@
-//! The world that all users share: the server, the people, what was counted, and what went wrong.
+//! What all simulated users share: the server, the participants, the counters and the faults.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,17 +16,17 @@ pub struct World {
     people: Mutex<HashMap<String, Arc<Person>>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     faults: Mutex<Vec<String>>,
-    /// What happened lately, and in which room.
+    /// The latest notes, each with its time and room.
     journal: Mutex<VecDeque<(Duration, usize, String)>>,
 }
 
-/// One participant, as the watch has to know him.
+/// One participant, as the invariant checks see it.
 pub struct Person {
-    /// Public id.
+    /// The public id.
     pub id: String,
-    /// When he sent his last packet, or came.
+    /// When the participant sent its last packet, or joined.
     sent_ms: AtomicU64,
-    /// He vanished without a word.
+    /// Whether the participant vanished without leaving.
     pub gone: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl World {
         self.began.elapsed()
     }
 
-    /// Somebody came.
+    /// Registers a participant that has joined.
     pub fn meet(&self, id: String) -> Arc<Person> {
         let person = Arc::new(Person {
             id: id.clone(),
@@ -75,14 +75,14 @@ impl World {
         counts.get(what).copied().unwrap_or(0)
     }
 
-    /// Prints what happened.
+    /// Prints the counters.
     pub fn tell_counts(&self) {
         for (what, count) in &*self.counts.lock().expect("no panic while held") {
             println!("{what},{count}");
         }
     }
 
-    /// Notes what happened in a room, for whoever has to find out why something went wrong.
+    /// Notes an event in a room, to explain a later fault.
     pub fn note(&self, room: usize, what: String) {
         let mut journal = self.journal.lock().expect("no panic while held");
         journal.push_back((self.since_start(), room, what));
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// The same, with what happened in the room before.
+    /// Records a fault in a room, and prints the room's notes before it.
     pub fn fault_in(&self, room: usize, what: String) {
         let journal = self.journal.lock().expect("no panic while held");
         for (at, of, noted) in &*journal {
@@ -103,7 +103,7 @@ impl World {
         self.fault(what);
     }
 
-    /// Something is not as it must be.
+    /// Records a violated invariant.
     pub fn fault(&self, what: String) {
         println!("at {:.1?}: {what}", self.since_start());
         self.faults.lock().expect("no panic while held").push(what);
@@ -123,7 +123,7 @@ impl World {
         self.host.ask(method, path, "application/json", body)
     }
 
-    /// A room as it is now.
+    /// Returns the current state of a room.
     pub fn room(&self, room: usize) -> Value {
         let reply = self.ask("GET", &path(room), "");
         serde_json::from_str(&reply.body).expect("the server speaks JSON")
@@ -154,7 +154,7 @@ impl Person {
     }
 }
 
-/// Notes that are kept: of some ten seconds.
+/// The number of notes kept: those of about ten seconds.
 const JOURNAL: usize = 4_000;
 
 pub fn name(room: usize) -> String {

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Joins a room with aiortc, a WebRTC stack that shares nothing with ours: one POST, talk, hear, DELETE.
+"""Joins a room with aiortc, a WebRTC stack that shares no code with the server: one POST, talk, hear, DELETE.
 
 URL is where the offer is posted, as in WHIP: http://127.0.0.1:8080/v1/rooms/lobby/participants?name=Ann.
-The offer holds all candidates. On a loopback URL only loopback candidates are gathered and no other
-host is asked for anything.
+The offer holds all candidates. With a loopback URL only loopback candidates are gathered, and no other
+host is contacted.
 
 Output (JSON, also when it fails): {"ok", "error", "post_status", "content_type", "location", "etag",
 "participant_id", "post_ms", "connected_ms", "first_packet_ms", "first_sound_ms", "connection_state",
 "sent": {"packets", "bytes"}, "received": {"packets", "lost", "jitter", "frames"}, "recorded_seconds", "texts":
 [...], "floor_status", "floor", "release_status", "delete_status"}; times in ms since the POST was sent. first_sound_ms is the first decoded frame above
--50 dBFS. texts are what came on the data channel `control` (only with --control), floor what the PUT answered (only with
+-50 dBFS. texts are the messages of the data channel `control` (only with --control), floor is the response to the PUT (only with
 --floor).
 
 Exit code 0 if it joined, connected and left; 1 otherwise.
@@ -44,7 +44,7 @@ SOUND_LEVEL = 10 ** (-50 / 20)
 
 
 class Player(MediaStreamTrack):
-    """A file, or silence, in frames of 20 ms at the pace of the clock."""
+    """Supplies a file or silence in frames of 20 ms, in real time."""
 
     kind = "audio"
 
@@ -57,7 +57,7 @@ class Player(MediaStreamTrack):
         self.may_talk = True
 
     def frame_at(self, number):
-        """The samples of one frame; silence after the end unless the file repeats, and while it may not talk."""
+        """Returns the samples of one frame: silence while it may not talk, and after the end unless the file repeats."""
         if not self.may_talk:
             return np.zeros(FRAME_SAMPLES, np.int16)
         first = number * FRAME_SAMPLES
@@ -75,7 +75,7 @@ class Player(MediaStreamTrack):
         due = self.began + self.number * FRAME_SAMPLES / RATE_HZ
         if due > now:
             await asyncio.sleep(due - now)
-        # The same on both channels: left to itself, aiortc's way from mono to stereo costs 3 dB.
+        # The same samples on both channels, because aiortc's own conversion from mono to stereo loses 3 dB.
         both = np.repeat(self.frame_at(self.number), 2).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(both, format="s16", layout="stereo")
         frame.sample_rate = RATE_HZ
@@ -86,7 +86,7 @@ class Player(MediaStreamTrack):
 
 
 class Recorder:
-    """Decoded frames, each laid where its RTP timestamp says, so that pauses stay as long as they were."""
+    """Records decoded frames, each at the position of its RTP timestamp, so that pauses keep their duration."""
 
     def __init__(self, limit_seconds):
         self.limit = round(limit_seconds * RATE_HZ)
@@ -96,7 +96,7 @@ class Recorder:
         self.first_sound_at = None
 
     async def run(self, track):
-        # Channels are averaged here, not there: FFmpeg's way from stereo to mono adds 3 dB.
+        # The channels are averaged here, because FFmpeg's conversion from stereo to mono adds 3 dB.
         resampler = av.AudioResampler(format="fltp", rate=RATE_HZ)
         while True:
             try:
@@ -114,7 +114,7 @@ class Recorder:
             self.pieces.append((round((pts - self.first_pts) * RATE_HZ / rate_hz), samples))
 
     def samples(self):
-        """Everything heard, from the first frame on; nothing beyond the limit, whatever timestamps claim."""
+        """Returns everything heard from the first frame on, at most up to the limit, whatever the timestamps claim."""
         kept = [(at, piece) for at, piece in self.pieces if 0 <= at < self.limit]
         length = min(self.limit, max((at + len(piece) for at, piece in kept), default=0))
         out = np.zeros(length)
@@ -125,7 +125,7 @@ class Recorder:
 
 
 def gather_on_loopback_only():
-    """aioice leaves loopback out by default; on a test machine it is the only network there may be."""
+    """Makes aioice use loopback, which it excludes by default but may be a test machine's only network."""
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"] if use_ipv4 else []
 
 
@@ -214,7 +214,7 @@ async def take_part(arguments, result):
 
 
 async def take_floor(http, session_url, tls, result):
-    """Asks for the right to talk, and takes no other answer than that it has it."""
+    """Requests the floor; raises an error unless it is granted at once."""
     async with http.put(f"{session_url}/floor", ssl=tls) as response:
         result["floor_status"] = response.status
         result["floor"] = await response.json(content_type=None)
@@ -223,7 +223,7 @@ async def take_floor(http, session_url, tls, result):
 
 
 async def post(http, url, offer, tls, result):
-    """(URL of the session, answer) of a join."""
+    """Joins; returns (URL of the session, SDP answer)."""
     async with http.post(url, data=offer, headers={"Content-Type": "application/sdp"}, ssl=tls) as response:
         body = await response.text()
         result["post_status"] = response.status
@@ -239,7 +239,7 @@ async def post(http, url, offer, tls, result):
 
 
 def listen(channel, say, texts):
-    """Keeps what the channel brings, and says `say`, line by line, as soon as it is open."""
+    """Records the channel's messages, and sends `say`, line by line, as soon as the channel is open."""
 
     @channel.on("open")
     def _():
@@ -253,7 +253,7 @@ def listen(channel, say, texts):
 
 
 async def count(peer, result):
-    """Packet counters out of getStats()."""
+    """Returns the packet counters of getStats()."""
     for report in (await peer.getStats()).values():
         if report.type == "outbound-rtp":
             result["sent"] = {"packets": report.packetsSent, "bytes": report.bytesSent}
@@ -262,7 +262,7 @@ async def count(peer, result):
 
 
 def since(began, until):
-    """Milliseconds, one decimal; None if `until` never came."""
+    """Returns the milliseconds from `began` to `until`, with one decimal; None if `until` is None."""
     return None if until is None else round(1000 * (until - began), 1)
 
 

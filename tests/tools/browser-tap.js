@@ -1,13 +1,14 @@
-// Runs inside each page before its own scripts: keeps every RTCPeerConnection, samples what they
-// report, records what they play, and can take the browser's processing off the microphone.
-// Leaves `window.__tap` for browser.mjs; nothing of the page's own is changed otherwise.
+// Runs inside each page before the page's own scripts: keeps every RTCPeerConnection, samples their
+// statistics, records what they play, and can turn off the browser's processing of the microphone.
+// Leaves `window.__tap` for browser.mjs; nothing else of the page is changed.
 /* global __tapOptions */
 (() => {
   const RATE_HZ = 48000;
-  // Without a sound device Firefox never starts an AudioContext; MediaRecorder and OfflineAudioContext need none.
+  // Without a sound device Firefox never starts an AudioContext; MediaRecorder and
+  // OfflineAudioContext work without one.
   const { processing, audioContext = true } = __tapOptions;
 
-  // Runs on the audio thread: hands every 100 ms or so of samples to the page.
+  // Runs on the audio thread: passes samples to the page about every 100 ms.
   const RECORDER = `
     registerProcessor('tap', class extends AudioWorkletProcessor {
       held = new Float32Array(4800);
@@ -73,13 +74,14 @@
     return tap.context;
   }
 
-  // All remote tracks end in one recorder, so that a call which comes back goes on in the same file.
+  // All remote tracks go to one recorder, so that a call that reconnects continues in the same
+  // file.
   async function listen(track) {
     const audio = await context();
     if (!tap.recorder) {
       tap.recorder = new AudioWorkletNode(audio, 'tap', { channelCount: 1, channelCountMode: 'explicit' });
       tap.recorder.port.onmessage = ({ data }) => tap.recording && tap.pieces.push(data);
-      // Silent, but connected: what leads nowhere is not rendered.
+      // Silent but connected: a node without a destination is not rendered.
       const mute = audio.createGain();
       mute.gain.value = 0;
       tap.recorder.connect(mute).connect(audio.destination);
@@ -87,7 +89,7 @@
     audio.createMediaStreamSource(new MediaStream([track])).connect(tap.recorder);
   }
 
-  // Who is heard changes with every packet; ten looks a second catch it.
+  // The contributors change with every packet; ten samples a second suffice.
   setInterval(() => {
     const state = window.mixminus?.state ?? tap.peers.at(-1)?.connection.connectionState ?? 'none';
     if (tap.states.at(-1)?.state !== state) tap.states.push({ at_ms: now(), state });
@@ -169,13 +171,13 @@
     tap.media.start();
   };
 
-  /** How much is recorded so far. */
+  /** The duration of the recording so far, in seconds. */
   tap.seconds = () => {
     if (!audioContext) return (performance.now() - tap.began) / 1000;
     return tap.pieces.reduce((length, piece) => length + piece.length, 0) / RATE_HZ;
   };
 
-  /** What MediaRecorder has recorded, as samples. */
+  /** Returns the samples that MediaRecorder has recorded. */
   async function decoded() {
     const stopped = new Promise((resolve) => (tap.media.onstop = resolve));
     tap.media.stop();
@@ -185,7 +187,7 @@
     return audio.getChannelData(0);
   }
 
-  /** The recording as base64 of 16-bit little-endian samples. */
+  /** Returns the recording as base64 of 16-bit little-endian samples. */
   tap.end = async () => {
     tap.recording = false;
     if (!audioContext) tap.pieces = [await decoded()];

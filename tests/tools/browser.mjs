@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Real Chromium and Firefox pages in a room: joins through the web page, records what each page hears.
+// Real Chromium and Firefox pages in a room: joins through the web page, records what each page
+// hears.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -48,8 +49,9 @@ Exit code 0 if every page connected and no page's script failed, 1 otherwise, 2 
 const RATE_HZ = 48_000;
 const MAX_CONSOLE_LINES = 200;
 
-// Without the background switches Chromium looks for its maker's hosts at every start. WebRTC must not hide loopback
-// and local addresses behind mDNS names, which nothing on a test machine resolves.
+// Without the switches against background traffic Chromium contacts its maker's hosts at every
+// start. WebRTC must not hide loopback and local addresses behind mDNS names, which nothing on a
+// test machine resolves.
 const SWITCHES = [
   '--no-sandbox',
   '--disable-gpu',
@@ -81,7 +83,7 @@ async function main() {
     if (options.script) result.script = await perform(opened, base, options);
     else await record(opened, options.seconds);
   } catch (error) {
-    // With the line of the script that it came from.
+    // The stack includes the line of the script that failed.
     result.error = error.stack ?? String(error);
   }
   for (const page of opened) {
@@ -100,14 +102,14 @@ async function record(opened, seconds) {
   for (const [number, page] of opened.entries()) page.recording = Buffer.from(recordings[number], 'base64');
 }
 
-/** Lets a script play with the pages. */
+/** Lets a script drive the pages. */
 async function perform(opened, base, { script: file, out }) {
   const script = await import(pathToFileURL(path.resolve(file)).href);
   await mkdir(out, { recursive: true });
   const actors = opened.map(({ wish, page }) => [wish.name, {
     page,
     begin: () => page.evaluate('__tap.begin()'),
-    // A page that is hidden draws no frames to look at.
+    // A hidden page draws no frames on which to poll.
     recorded: (seconds) => page.waitForFunction(`__tap.seconds() >= ${seconds}`, null, { polling: 50 }),
     end: async (target) => writeFile(target, wav(Buffer.from(await page.evaluate('__tap.end()'), 'base64'))),
   }]);
@@ -152,7 +154,7 @@ function commandLine() {
   }
 }
 
-/** `name=Ann,mic=a.wav` as an object. */
+/** Parses `name=Ann,mic=a.wav`. */
 function pageWish(text) {
   const known = ['name', 'browser', 'tone', 'join', 'mic', 'once', 'listen', 'record', 'processing', 'room', 'width', 'touch'];
   const wish = Object.fromEntries(text.split(',').map((part) => part.split(/=(.*)/s, 2)));
@@ -185,7 +187,7 @@ async function openChromium(wish, options, script) {
     executablePath: options.chromium,
     headless: true,
     args: [...SWITCHES, ...microphone],
-    // Playwright's own choice would mute everything the page plays.
+    // Playwright's default would mute everything the page plays.
     ignoreDefaultArgs: ['--mute-audio'],
     bypassCSP: true,
     ignoreHTTPSErrors: true,
@@ -194,7 +196,7 @@ async function openChromium(wish, options, script) {
     hasTouch: Boolean(wish.touch),
     isMobile: Boolean(wish.touch),
   });
-  // The page that the browser begins with would keep the focus whatever is opened before it.
+  // The browser's first page would keep the focus, whatever was opened in front of it.
   const page = await browser.newPage();
   await page.addInitScript({ content: script });
   return { browser, page, profile };
@@ -227,7 +229,7 @@ async function connected({ page, wish }, deadline) {
   }
 }
 
-/** What the page tells, with its screenshot and recording written. */
+/** Returns what the page reports, and writes its screenshot and recording. */
 async function report({ wish, page, joins, recording, console, errors }, options) {
   if (!joins) return { name: wish.name, connected: true, console, errors };
   const told = await page.evaluate('__tap.report()');
@@ -247,7 +249,7 @@ async function report({ wish, page, joins, recording, console, errors }, options
 }
 
 async function close({ page, browser, profile }) {
-  // Away from the page, so that it can say goodbye to the server as it does when a person leaves.
+  // Leaves the page first, so that it ends its session as it does when a person leaves.
   await page.goto('about:blank', { timeout: 2000 }).catch(() => {});
   await browser.close().catch(() => {});
   if (profile) await rm(profile, { recursive: true, force: true, maxRetries: 5 });
@@ -257,7 +259,7 @@ function note(lines, line) {
   if (lines.length < MAX_CONSOLE_LINES) lines.push(line);
 }
 
-/** 16-bit mono samples as a WAV file. */
+/** Returns 16-bit mono samples as a WAV file. */
 function wav(pcm) {
   const header = Buffer.alloc(44);
   header.write('RIFF', 0);

@@ -1,5 +1,6 @@
-// Channels besides one's own, for browser.mjs --script: Ann, in another channel than Ben and Cem, listens to theirs, turns
-// it down, drops it and goes there, with the keyboard as far as it goes. Waits for what the pages show.
+// Other channels, for browser.mjs --script: Ann, in another channel than Ben and Cem, monitors
+// theirs, lowers its volume, stops monitoring it and switches to it, with the keyboard where
+// possible. Waits for what the pages show.
 //
 // Writes PHASE.wav, what Ann hears, and channels-desktop.png.
 
@@ -7,9 +8,9 @@ import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
 const RECORD_S = 3;
-// Volumes are told after a moment, and ramped; packets that are on their way play out.
+// Volumes are sent after a delay and ramped; packets under way are still played.
 const SETTLE_MS = 2_000;
-// From full volume to half of it.
+// Key presses from full volume to half of it.
 const STEPS = 10;
 
 export default async function channels({ Ann, Ben }, out) {
@@ -29,7 +30,7 @@ export default async function channels({ Ann, Ben }, out) {
 
   const second = Ann.page.locator('.channel:nth-child(2) .channel-name');
   const places = [await second.innerText()];
-  await Ann.page.getByLabel('Listen to night-watch').focus();
+  await Ann.page.getByLabel('Monitor night-watch').focus();
   await Ann.page.keyboard.press(' ');
   await item.locator('.channel-words', { hasText: 'Ben is talking' }).waitFor({ timeout: PATIENCE_MS });
   await record('full');
@@ -37,10 +38,10 @@ export default async function channels({ Ann, Ben }, out) {
   await item.locator('.channel-people', { hasText: 'Ben, Cem' }).waitFor({ timeout: PATIENCE_MS });
   await Ann.page.screenshot({ path: path.join(out, 'channels-desktop.png') });
 
-  // What one listens to has moved up meanwhile, and the focus has not been lost to that.
+  // The monitored channel has moved up meanwhile, and the focus has stayed on it.
   await second.filter({ hasText: 'night-watch' }).waitFor({ timeout: PATIENCE_MS });
   places.push(await second.innerText());
-  await Ann.page.getByLabel('Listen to night-watch').focus();
+  await Ann.page.getByLabel('Monitor night-watch').focus();
   await Ann.page.keyboard.press(' ');
   await second.filter({ hasText: 'anchorage' }).waitFor({ timeout: PATIENCE_MS });
   await Ann.page.keyboard.press(' ');
@@ -56,9 +57,9 @@ export default async function channels({ Ann, Ben }, out) {
   const volume = await Ann.page.getByLabel('Volume of night-watch').inputValue();
   await record('half');
 
-  // Her own channel is as free as it was.
+  // Ann's own channel is still free.
   const own = await Ann.page.locator('#floor').getAttribute('data-floor');
-  await Ann.page.getByLabel('Listen to night-watch').uncheck();
+  await Ann.page.getByLabel('Monitor night-watch').uncheck();
   await record('dropped');
 
   await Ann.page.getByRole('button', { name: 'Switch to night-watch' }).click();
@@ -68,7 +69,7 @@ export default async function channels({ Ann, Ben }, out) {
   const room = await Ann.page.evaluate('mixminus.room');
   await Ben.page.keyboard.up(' ');
   await seen('#floor[data-floor=free]');
-  // The list is asked for now and then all the same.
+  // The list of channels is nevertheless refreshed at intervals.
   return { own, room, places, focus, volume, asksAtEachStep: requests >= STEPS };
 }
 

@@ -1,9 +1,9 @@
-// What people do with a page besides talking, for browser.mjs --script: Ann, who came to listen, clicks "Turn on microphone" twice;
-// mutes herself and leaves in the same breath; founds a radio channel at the same moment as Ben. Waits for what the pages
-// show.
+// Hurried clicks, for browser.mjs --script: Ann, who joined as a listener, clicks "Turn on
+// microphone" twice; mutes herself and leaves at once; creates a radio channel at the same moment
+// as Ben. Waits for what the pages show.
 
 const PATIENCE_MS = 30_000;
-// Some of the page's own seconds.
+// Longer than the page's own timers.
 const AFTERMATH_MS = 3_500;
 
 export default async function clicks({ Ann, Ben }) {
@@ -14,7 +14,7 @@ export default async function clicks({ Ann, Ben }) {
   });
   await Ann.page.locator('#mute:visible').waitFor({ timeout: PATIENCE_MS });
   await inRoom(Ann.page);
-  // What the second click does is done by then.
+  // The second click has taken effect by then.
   await pause(1_000);
   const track = await Ann.page.evaluate('mixminus.pc.getSenders()[0].track.readyState');
 
@@ -29,10 +29,10 @@ export default async function clicks({ Ann, Ben }) {
     document.getElementById('leave').click();
   });
   await pause(AFTERMATH_MS);
-  // One to settle the mute, which leaving stops.
+  // One timer settles the mute, and leaving stops it.
   const ticks = await Ann.page.evaluate('ticks');
 
-  // Ann's join is not answered before Ben's is made: both come in and find the other there.
+  // The response to Ann's join is held back until Ben has joined: both enter and see each other.
   await Ben.page.locator('#leave').click();
   let bensJoin = () => {};
   const joined = new Promise((resolve) => (bensJoin = resolve));

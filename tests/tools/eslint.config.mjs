@@ -1,5 +1,6 @@
-// Rules for the page and for the tests written in JavaScript; run from the top of the repository:
-// `tests/tools/node_modules/.bin/eslint --config tests/tools/eslint.config.mjs src/web tests/web tests/tools`
+// Rules for the page and for the tests written in JavaScript; run from the root of the repository:
+// `tests/tools/node_modules/.bin/eslint --config tests/tools/eslint.config.mjs src/web tests/web
+// tests/tools`
 
 import js from '@eslint/js';
 import globals from 'globals';
@@ -31,10 +32,10 @@ export default [
       'no-restricted-imports': ['error', { patterns: ['**/net/*', '**/view/*', '**/clock.js', '**/app.js'] }],
     },
   },
-  // The network knows the model, but not the page.
+  // net/ may use model/, but not the page.
   { files: ['src/web/net/**/*.js'], rules: { 'no-restricted-imports': ['error', { patterns: ['**/view/*', '**/app.js'] }] } },
   { files: ['src/web/view/**/*.js'], rules: { 'no-restricted-imports': ['error', { patterns: ['**/app.js'] }] } },
   { files: ['tests/web/**/*.mjs'], languageOptions: { globals: globals.node } },
-  // Scripts that also hold what runs inside the page.
+  // These scripts also contain code that runs inside the page.
   { files: ['tests/tools/**/*.{mjs,js}'], languageOptions: { globals: { ...globals.node, ...globals.browser, mixminus: 'readonly' } } },
 ];

@@ -1,6 +1,6 @@
-// A server that dies, comes back and freezes under a radio channel, for browser.mjs --script, with Ann's and Ben's empty
-// pages. Waits for what the pages show. That the page notices before the browser does is judged by the call's state: it is
-// "connected" still.
+// A server that dies, returns and freezes under a radio channel, for browser.mjs --script, with
+// Ann's and Ben's empty pages. Waits for what the pages show. The state of the call proves that the
+// page notices before the browser does: it is still "connected".
 //
 // Writes server-away.png and server-silent.png, returns what the pages showed.
 
@@ -27,7 +27,7 @@ export default async function faults({ Ann, Ben }, out) {
   }
 }
 
-/** Ann makes a radio channel in the lobby; it is one from the first moment on. */
+/** Ann creates a radio channel in the lobby; it has floor control from the first moment on. */
 async function found(ann, ben, server) {
   let first = null;
   ann.on('response', async (response) => {
@@ -55,14 +55,14 @@ async function kill(ann, ben, server, out) {
   const hint = await ann.locator('#mute-hint').innerText();
   const microphone = await ann.evaluate('mixminus.pc.getSenders()[0].track.enabled');
   const tones = await ann.evaluate('tones');
-  // An icon whose symbol cannot be had draws nothing.
+  // An icon whose symbol is missing draws nothing.
   const blank = await ann.locator('.icon:visible use').evaluateAll((uses) => uses.filter((use) => use.getBBox().width === 0).length);
   await ann.keyboard.up(' ');
   const released = await ann.locator('#floor-words').innerText();
   return { states, words, hint, microphone, tones, blank, released };
 }
 
-/** Both come back to a channel that is still a radio channel. */
+/** Both return to a channel that is still a radio channel. */
 async function comeBack(ann, ben, server) {
   await server.start();
   await Promise.all([ann, ben].map((page) => page.evaluate('window.dispatchEvent(new Event("online"))')));
@@ -71,7 +71,7 @@ async function comeBack(ann, ben, server) {
   return Promise.all([ann, ben].map((page) => page.evaluate('mixminus.floor.mode')));
 }
 
-/** The server answers nothing any more, as behind a dead network, while Ann talks; then it wakes up. */
+/** The server stops answering, as behind a dead network, while Ann talks; then it continues. */
 async function freeze(ann, ben, server, out) {
   await talk(ann, ben);
   server.freeze();
@@ -88,7 +88,7 @@ async function freeze(ann, ben, server, out) {
   await Promise.all([connected(ann), connected(ben)]);
   await Promise.all([shows(ann, 'free'), shows(ben, 'free')]);
   await talk(ann, ben);
-  // What is shown of the line is of the time after it came back.
+  // The quality that is shown was measured after the connection recovered.
   await ben.locator('#quality', { hasText: 'Delay' }).waitFor({ timeout: PATIENCE_MS });
   const delay = Number((await ben.locator('#quality').innerText()).match(/Delay (\d+)/)[1]);
   await ann.keyboard.up(' ');
@@ -102,17 +102,17 @@ async function talk(ann, ben) {
   await ben.locator('.person[data-doing=talking]', { hasText: 'Ann' }).waitFor({ timeout: PATIENCE_MS });
 }
 
-/** In the page: the call's state at the moment when the display says that the line is dead. */
+/** In the page: returns the call's state when the display says that the connection is dead. */
 function offline() {
   return document.getElementById('floor').dataset.floor === 'offline' && window.mixminus.state;
 }
 
-/** In the page: the call's state at the moment when the status says that nothing is heard. */
+/** In the page: returns the call's state when the status says that nothing is heard. */
 function silence() {
   return document.getElementById('status-words').textContent.startsWith('No sound for') && window.mixminus.state;
 }
 
-/** In the page: keeps in `tones` the frequencies of the tones that it plays. */
+/** In the page: collects the frequencies of the played tones in `tones`. */
 function watch() {
   window.tones = [];
   window.OscillatorNode = class extends window.OscillatorNode {

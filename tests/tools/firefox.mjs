@@ -1,7 +1,8 @@
-// A Firefox with one page for browser.mjs, driven over WebDriver BiDi. Its microphone is Firefox's own fake one, a sine.
+// A Firefox with one page for browser.mjs, driven over WebDriver BiDi. Its microphone is Firefox's
+// own fake one, a sine.
 //
-// Needs neither a sound device nor a sound server: what a page hears is recorded by MediaRecorder, which runs without one,
-// while an AudioContext of Firefox waits for a device for ever.
+// Needs neither a sound device nor a sound server: MediaRecorder, which works without them, records
+// what a page hears. An AudioContext of Firefox would wait for a device for ever.
 
 import puppeteer from 'puppeteer-core';
 
@@ -13,11 +14,11 @@ const PREFERENCES = {
   // The server is on loopback, and nothing on a test machine resolves mDNS names.
   'media.peerconnection.ice.loopback': true,
   'media.peerconnection.ice.obfuscate_host_addresses': false,
-  // A page behind another one counts as hidden only when a test hides it.
+  // A page behind another one counts as hidden only if a test hides it.
   'dom.min_background_timeout_value': 4,
 };
 
-/** Opens a page of the size wished for, with `script` run before the page's own ones. */
+/** Opens a page of the given width, with `script` run before the page's own scripts. */
 export async function openFirefox(wish, { executable, width, script }) {
   const browser = await puppeteer.launch({
     browser: 'firefox',
@@ -31,7 +32,7 @@ export async function openFirefox(wish, { executable, width, script }) {
   return { browser, page: adapt(page) };
 }
 
-/** Gives the page the shape of Playwright's where the two differ and the scripts need it. */
+/** Adapts the page to Playwright's interface where the scripts need it. */
 function adapt(page) {
   const waitForFunction = page.waitForFunction.bind(page);
   const waitForSelector = page.waitForSelector.bind(page);

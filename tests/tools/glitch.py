@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Finds what has been done to a steady tone: gaps, repeats, removed samples, clicks, clipping. JSON out.
+"""Finds damage to a steady tone: gaps, repeats, removed samples, clicks, clipping. Prints JSON.
 
 The tone is cut into frames of 5 ms, two per frame length, and a sine is fitted to each by least
 squares. Its frequency is estimated over the whole recording and then followed over half a second,
@@ -15,14 +15,14 @@ then. At 1000 Hz it would be invisible.
 The stretch from the first to the last frame with at least half the tone's median amplitude is
 analysed, without --skip seconds at its start and --skip-end at its end. libopus needs up to 2 s of
 a steady tone to settle on a mode, and the change from hybrid to CELT on the second of two legs turns
-the phase by 0.3 rad: a real event, but the codec's, hence 3 s.
+the phase by 0.3 rad: a real event, but one of the codec, so the default is 3 s.
 
 Output: {"file", "freq_hz", "measured_freq_hz", "level_db", "analysed_seconds", "from_seconds",
 "worst": {"phase_rad", "residual_db", "amplitude_ratio_low", "amplitude_ratio_high"},
 "count", "events": [{"at_seconds", "until_seconds", "kinds": [...], "phase_rad", "residual_db",
 "amplitude_ratio"}]}. Flags within 50 ms of each other are one event.
 
-Exit code 0 whatever was found; 1 if there is no tone to analyse.
+Exit code 0 whatever was found; 1 if the recording has no tone to analyse.
 """
 
 import argparse
@@ -43,7 +43,7 @@ FOLLOW_FRAMES = 201  # half a second of 2.5 ms hops: slower than any event, fast
 
 
 def estimate_frequency(samples, rate_hz, near_hz, span_hz=30.0):
-    """Frequency of the strongest line within near_hz +- span_hz."""
+    """Returns the frequency of the strongest spectral line within near_hz +- span_hz."""
     length = min(len(samples), 4 * rate_hz)
     middle = (len(samples) - length) // 2
     spectrum = np.abs(np.fft.rfft(samples[middle : middle + length] * np.hanning(length), 8 * length))
@@ -53,8 +53,8 @@ def estimate_frequency(samples, rate_hz, near_hz, span_hz=30.0):
 
 
 def fit_frames(samples, rate_hz, freq_hz):
-    """Amplitude, phase (against a steady freq_hz, unwrapped by nobody) and residual RMS of each frame,
-    and the hop in samples. Two frames per frame length."""
+    """Returns amplitude, phase (against a steady freq_hz, not unwrapped) and residual RMS of each frame,
+    and the hop in samples. There are two frames per frame length."""
     length = round(FRAME_SECONDS * rate_hz)
     hop = length // 2
     frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
@@ -70,13 +70,13 @@ def fit_frames(samples, rate_hz, freq_hz):
 
 
 def wrapped(angle):
-    """The angle within -pi..pi."""
+    """Returns the angle within -pi..pi."""
     return np.angle(np.exp(1j * angle))
 
 
 def steps(amplitude, phase, lag):
-    """Ratio of amplitudes and difference of phases of frames `lag` hops apart, the phase against
-    its own course over the last half second or so; each belongs to the later frame."""
+    """Returns the ratios of amplitudes and the differences of phases of frames `lag` hops apart, the phase
+    against its own course over about half a second; each value belongs to the later frame."""
     ratio = np.ones_like(amplitude)
     ratio[lag:] = np.maximum(amplitude[lag:], 1e-9) / np.maximum(amplitude[:-lag], 1e-9)
     turn = np.zeros_like(phase)
@@ -86,7 +86,7 @@ def steps(amplitude, phase, lag):
 
 
 def analyse(samples, rate_hz, near_hz, skip=3.0, skip_end=0.5):
-    """The output described above, without the file's name. Raises ValueError if there is no tone."""
+    """Returns the output described above, without the file's name. Raises ValueError if there is no tone."""
     if len(samples) < 0.5 * rate_hz:
         raise ValueError(f"{len(samples) / rate_hz:.2f} s are too short to analyse")
     freq_hz = estimate_frequency(samples, rate_hz, near_hz)
@@ -106,7 +106,7 @@ def analyse(samples, rate_hz, near_hz, skip=3.0, skip_end=0.5):
     ratios, turns = np.ones(len(phase)), np.zeros(len(phase))
     for lag in (2, 4):
         ratio, turn = steps(amplitude, phase, lag)
-        # Where there is no tone left, its phase means nothing; the amplitude has been flagged.
+        # Without a tone the phase means nothing; the amplitude has been flagged.
         turn[amplitude < 0.1 * level] = 0.0
         flags["amplitude"] |= (ratio < AMPLITUDE_LOW) | (ratio > AMPLITUDE_HIGH)
         flags["phase"] |= np.abs(turn) > PHASE_RAD
@@ -114,7 +114,7 @@ def analyse(samples, rate_hz, near_hz, skip=3.0, skip_end=0.5):
         turns = np.where(np.abs(turn) > np.abs(turns), turn, turns)
     residual_db = 20 * np.log10(np.maximum(residual, 1e-9) / (level / np.sqrt(2)))
     flags["residual"] = residual_db > RESIDUAL_DB
-    # A tone that stays away is an event for as long as it does.
+    # A missing tone is one event until the tone returns.
     flags["missing"] = amplitude < 0.1 * level
 
     events = collect(flags, ratios, turns, residual_db, first, hop / rate_hz)
@@ -136,7 +136,7 @@ def analyse(samples, rate_hz, near_hz, skip=3.0, skip_end=0.5):
 
 
 def collect(flags, ratios, turns, residual_db, first, hop_seconds):
-    """Flagged frames, those near each other taken together, as the events of the output."""
+    """Returns the events of the output: flagged frames, of which near ones are merged."""
     flagged = np.flatnonzero(np.any(list(flags.values()), axis=0))
     if len(flagged) == 0:
         return []

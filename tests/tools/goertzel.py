@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures how loud given frequencies are in a recording; prints JSON.
+"""Measures the levels of given frequencies in a recording; prints JSON.
 
 A level is the amplitude of the sine at that frequency in dBFS (0 dBFS is a full-scale sine), per
 window and as the power mean over all windows. The windows are Hann windows, half overlapping: two
@@ -23,26 +23,26 @@ import pcm
 
 
 def level_db(samples, rate_hz, freq_hz):
-    """Amplitude of the sine at freq_hz in dBFS, Hann-windowed; one frequency of a Fourier transform,
-    which is what Goertzel's recursion computes."""
+    """Returns the amplitude of the sine at freq_hz in dBFS, Hann-windowed: one frequency of a Fourier
+    transform, which Goertzel's recursion computes as well."""
     window = np.hanning(len(samples))
     turns = np.exp(-2j * np.pi * freq_hz / rate_hz * np.arange(len(samples)))
     return pcm.decibels(2.0 * np.abs(np.dot(samples * window, turns)) / window.sum())
 
 
 def windows(samples, length):
-    """Half-overlapping stretches of `length` samples; what is left over at the end is dropped."""
+    """Returns half-overlapping windows of `length` samples; a remainder at the end is dropped."""
     return [samples[start : start + length] for start in range(0, len(samples) - length + 1, max(1, length // 2))]
 
 
 def longest_full_scale_run(samples):
-    """The longest run of samples at full scale: 3 or more mean clipping."""
+    """Returns the longest run of samples at full scale: 3 or more mean clipping."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], np.abs(samples) >= 32767 / 32768, [0]))))
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def measure(samples, rate_hz, freqs_hz, window_seconds=1.0, skip=0.0, skip_end=0.0):
-    """The output described above, without the file's name."""
+    """Returns the output described above, without the file's name."""
     samples = samples[round(skip * rate_hz) : len(samples) - round(skip_end * rate_hz)]
     length = round(window_seconds * rate_hz)
     if len(samples) < length:

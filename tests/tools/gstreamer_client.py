@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Joins a room with GStreamer's webrtcbin: one POST, takes the floor over HTTP, talks, lets go, DELETE.
+"""Joins a room with GStreamer's webrtcbin: one POST, takes the floor over HTTP, talks, releases it, DELETE.
 
 URL is where the offer is posted, as in WHIP: http://127.0.0.1:8080/v1/rooms/channel/participants?name=Ann. The offer
 holds all candidates; on a loopback URL only loopback candidates are gathered.
@@ -9,10 +9,10 @@ gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gst
 gir1.2-gst-plugins-bad-1.0
 
 Output (JSON, also when it fails): {"ok", "error", "post_status", "participant_id", "connected_ms", "floor_status",
-"floor", "release_status", "heard_buffers", "loudest_dbfs", "delete_status"}; floor is what the PUT answered,
-loudest_dbfs the loudest tenth of a second of what came from the others.
+"floor", "release_status", "heard_buffers", "loudest_dbfs", "delete_status"}; floor is the response to the PUT,
+loudest_dbfs the level of the loudest tenth of a second that was heard.
 
-Exit code 0 if it joined, connected, had the floor if it asked for it, and left; 1 otherwise.
+Exit code 0 if it joined, connected, was granted the floor if it requested it, and left; 1 otherwise.
 """
 
 import argparse
@@ -41,7 +41,7 @@ ENCODERS = {
     "application/x-rtp,media=audio,encoding-name=PCMU,clock-rate=8000,payload=0",
 }
 DECODERS = {"opus": "rtpopusdepay ! opusdec", "pcmu": "rtppcmudepay ! mulawdec"}
-# The valve lets pass what a pad has to know, so that there is something to offer before anything is said.
+# A closed valve still passes the caps to the pad, so that an offer can be made before any sound is sent.
 PIPELINE = (
     "webrtcbin name=peer bundle-policy=max-bundle "
     "audiotestsrc is-live=true wave=sine freq={freq} volume=0.25 ! audioconvert ! audioresample ! {encoder} ! "
@@ -50,7 +50,7 @@ PIPELINE = (
 
 
 class Peer:
-    """One connection, and what is asked of it from another thread than GLib's."""
+    """One connection, used from another thread than GLib's."""
 
     def __init__(self, arguments):
         self.pipeline = Gst.parse_launch(PIPELINE.format(freq=arguments.freq, encoder=ENCODERS[arguments.codec]))
@@ -59,7 +59,7 @@ class Peer:
         self.valve = self.pipeline.get_by_name("valve")
         self.gathered, self.connected, self.failed = (threading.Event() for _ in range(3))
         self.heard_buffers, self.loudest_dbfs = 0, None
-        # GStreamer 1.22 hands its agent out without counting who has it: it must not be let go before the bin is.
+        # GStreamer 1.22 returns its agent without counting the reference: the agent must live as long as the bin.
         self.agent = self.bin.get_property("ice-agent")
         if is_loopback(arguments.url):
             self.agent.emit("add-local-ip-address", "127.0.0.1")
@@ -78,7 +78,7 @@ class Peer:
 
     def negotiate(self, _):
         def offered(promise, _):
-            # What the reply holds lives no longer than it does: the text is taken out, and read anew.
+            # The description is freed with the reply, so its text is copied and parsed again.
             reply = promise.get_reply()
             self.describe("local", GstWebRTC.WebRTCSDPType.OFFER, reply.get_value("offer").sdp.as_text())
 
@@ -141,7 +141,7 @@ def is_loopback(url):
 
 
 def ask(method, url, body=b"", media_type="application/json"):
-    """(status, headers, text) of a request, whatever it answers."""
+    """Sends a request; returns (status, headers, text), whatever the status."""
     request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": media_type})
     try:
         with urllib.request.urlopen(request, timeout=20) as response:

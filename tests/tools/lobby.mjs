@@ -1,5 +1,6 @@
-// The lobby, for browser.mjs --script, with Ann's empty page: links, names, full rooms, a browser that asks for the
-// microphone and gets no answer, and a server that lets nobody make rooms. Waits for what the page shows.
+// The lobby, for browser.mjs --script, with Ann's empty page: links, names, full rooms, an
+// unanswered prompt for the microphone, and a server on which visitors cannot create rooms. Waits
+// for what the page shows.
 //
 // Writes lobby-phone.png and lobby-asking.png, returns what the page showed.
 
@@ -61,10 +62,13 @@ async function listenByLink(page, { base }) {
   return opened;
 }
 
-/** Room cards on a phone, in order, with how many lines each name takes while somebody talks. */
+/**
+ * Checks the room cards on a phone: their order, and the number of lines of each name while
+ * somebody talks.
+ */
 async function phone(page, { base }, out) {
   await page.setViewportSize({ width: 360, height: 740 });
-  // The list as a busy server tells it.
+  // Replaces the list by that of a busy server.
   await page.route('**/v1/rooms', async (route) => {
     const response = await route.fetch();
     const list = await response.json();
@@ -104,7 +108,7 @@ async function fullRoom(page, { base }, asked) {
   return { pressed, sentence };
 }
 
-/** The browser asks for the microphone, and the person does not answer: each way out works. */
+/** The browser prompts for the microphone and the person does not answer: every way out works. */
 async function unansweredQuestion(page, { base }, out) {
   await page.goto(`${base}?name=Ann#room=desk-1`);
   await page.evaluate('microphone.answer = false');
@@ -149,10 +153,13 @@ async function withoutNewRooms(page, { base }, asked) {
   return { remark: await page.locator('#rooms-remark').innerText(), kind, fault, asked: asked.closed.length };
 }
 
-/** In the page: counts in `microphone` how often one is opened; `answer` false leaves the question open. */
+/**
+ * In the page: counts in `microphone` how often one is opened; with `answer` false the prompt stays
+ * open.
+ */
 function watchMicrophone() {
   window.microphone = { opened: 0, answer: true };
-  // Not on the empty page before the first one.
+  // The empty page before the first one has no media devices.
   if (!navigator.mediaDevices) return;
   const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   navigator.mediaDevices.getUserMedia = (wishes) => {

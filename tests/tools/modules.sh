@@ -1,9 +1,9 @@
-# Sourced by browser.sh and wrtc.sh: fetches the packages of package-lock.json if it has changed since.
-# Needs $here (this folder). Needs node 18 or newer and npm.
+# Sourced by browser.sh and wrtc.sh: fetches the packages of package-lock.json if it has changed.
+# Needs $here (this folder), Node 18 or newer and npm.
 modules=$here/node_modules
 target=${CARGO_TARGET_DIR:-$here/../../target}
 
-# One at a time: tests that run side by side all come through here.
+# Locked, because tests that run in parallel all use this script.
 mkdir -p "$target"
 exec 9>"$target/node-modules.lock"
 flock 9

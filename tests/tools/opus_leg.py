@@ -1,4 +1,4 @@
-"""One Opus leg in this process: libopus as PyAV brings it. For calibrating and testing the tools."""
+"""One Opus leg in this process, with the libopus of PyAV. For calibrating and testing the tools."""
 
 import av
 import numpy as np
@@ -11,10 +11,10 @@ LOOKAHEAD_SAMPLES = 312
 
 
 def coded(samples, bitrate_bps, lost=frozenset(), loss_percent=0, legs=1):
-    """48 kHz mono samples after encoding (VOIP, 20 ms, complexity 10) and decoding, aligned with the input.
+    """Encodes (VOIP, 20 ms, complexity 10) and decodes 48 kHz mono samples; the result is aligned with the input.
 
-    - `lost`: numbers of packets left out; nothing conceals them, 20 ms are missing.
-    - `legs`: how many times over, as through a mixing server.
+    - `lost`: numbers of lost packets, which are not concealed: 20 ms are missing for each.
+    - `legs`: the number of encodings, for instance two through a mixing server.
     """
     for _ in range(legs):
         samples = _one_leg(samples, bitrate_bps, lost, loss_percent)

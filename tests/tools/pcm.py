@@ -1,4 +1,4 @@
-"""Audio files in and out, as every tool here needs them. Samples are float64, 1.0 is full scale."""
+"""Reads and writes audio files for the other tools. Samples are float64, 1.0 is full scale."""
 
 import pathlib
 from fractions import Fraction
@@ -9,7 +9,7 @@ from scipy.signal import resample_poly
 
 
 def read(path, channel=None):
-    """(rate_hz, samples) of a WAV file, or of anything FFmpeg decodes (Ogg Opus).
+    """Returns (rate_hz, samples) of a WAV file, or of anything that FFmpeg decodes (Ogg Opus).
 
     Several channels are averaged unless `channel` picks one.
     """
@@ -21,23 +21,23 @@ def read(path, channel=None):
 
 
 def read_at(path, rate_hz, channel=None):
-    """Samples of a file, resampled to `rate_hz`."""
+    """Returns the samples of a file, resampled to `rate_hz`."""
     own_rate_hz, samples = read(path, channel)
     return resampled(samples, own_rate_hz, rate_hz)
 
 
 def write(path, rate_hz, samples):
-    """Writes a 16-bit WAV file; what lies beyond full scale is clipped."""
+    """Writes a 16-bit WAV file; samples beyond full scale are clipped."""
     wavfile.write(path, rate_hz, to_int16(samples))
 
 
 def to_int16(samples):
-    """Rounded and clipped to 16 bit; -32768 is never used, so that the scale is the same both ways."""
+    """Rounds and clips to 16 bit; -32768 is never used, so that the scale is symmetric."""
     return np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
 
 
 def resampled(samples, from_hz, to_hz):
-    """The same sound at another sample rate."""
+    """Converts samples to another sample rate."""
     if from_hz == to_hz:
         return samples
     ratio = Fraction(int(to_hz), int(from_hz))
@@ -45,12 +45,12 @@ def resampled(samples, from_hz, to_hz):
 
 
 def decibels(ratio):
-    """20 log10 with a floor of -200 dB, so that silence is a number and JSON stays valid."""
+    """Returns 20 log10 with a floor of -200 dB, so that silence is a number and JSON stays valid."""
     return float(20.0 * np.log10(np.maximum(ratio, 1e-10)))
 
 
 def sine(freq_hz, seconds, rate_hz=48_000, level_db=-12.0):
-    """A sine whose amplitude (not RMS) is level_db below full scale."""
+    """Returns a sine with an amplitude (not RMS) of level_db relative to full scale."""
     moments = np.arange(round(seconds * rate_hz)) / rate_hz
     return 10 ** (level_db / 20) * np.sin(2 * np.pi * freq_hz * moments)
 

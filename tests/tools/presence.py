@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Tells which of several known voices a recording holds, and how loud: "everyone but oneself". JSON out.
+"""Finds which of several known voices a recording contains, and at which level. Prints JSON.
 
 Each reference is looked for at every lag by cross-correlation, in one band where speech has its
-energy and codecs keep the waveform (200-3,400 Hz). Its level is the share of it that the recording
-holds at the best lag: 0 dB as spoken. One that is not there comes out at about -25 dB, by chance
-(the best of many lags); one that is there, among three others and through two Opus legs, within
-3 dB of 0. References and recording should be 10 s or longer.
+energy and codecs keep the waveform (200-3,400 Hz). Its level is that in the recording at the best
+lag: 0 dB as spoken. An absent voice reaches about -25 dB by chance (the best of many lags); a voice
+that is present, among three others and after two Opus legs, is within 3 dB of 0. References and recording should be 10 s or longer.
 
 Output: {"file", "voices": [{"reference", "lag_ms", "level_db", "present"}]}; present is
 level_db > --threshold.
@@ -24,19 +23,19 @@ BAND_HZ = (200.0, 3_400.0)
 
 
 def banded(samples):
-    """The samples within the band."""
+    """Returns the samples, limited to the band."""
     return sosfiltfilt(butter(4, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos"), samples)
 
 
 def find(reference, recording):
-    """(lag in samples, level in dB) of the reference in the recording, both banded."""
+    """Returns (lag in samples, level in dB) of the reference in the recording, both limited to the band."""
     if not np.any(reference) or not np.any(recording):
         return 0, -200.0
     products = correlate(recording, reference, mode="full", method="fft")
     best = int(np.argmax(np.abs(products)))
     lag = best - (len(reference) - 1)
     heard = reference[max(0, -lag) : max(0, len(recording) - lag)]
-    # Against the whole reference while less than half of it overlaps: a loud syllable at the edge proves nothing.
+    # Below half of an overlap the energy of the whole reference counts: a loud syllable at the edge proves nothing.
     energy = max((heard**2).sum(), 0.5 * (reference**2).sum())
     return lag, pcm.decibels(abs(products[best]) / energy)
 

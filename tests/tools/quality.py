@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Speech quality of recordings against what was spoken: PESQ wide-band, on request STOI. JSON out.
+"""Scores the speech quality of recordings against their references: wide-band PESQ, optionally STOI. Prints JSON.
 
 Give pairs: REF DEG [REF DEG ...]. Both are resampled to 16 kHz; the recording is aligned with the
 reference by cross-correlation and cut to its length, so it may begin earlier or later, be longer,
-or repeat the reference (the stretch that fits best is taken).
+or repeat the reference (the part that fits best is used).
 
 Output: {"pairs": [{"reference", "recording", "lag_ms", "correlation", "compared_seconds", "pesq_wb",
 "stoi", "lag_changes", "lag_range_ms"}], "pesq_wb_mean", "pesq_wb_min", "stoi_mean"}. lag_ms is how much later a sound stands in
-the recording than in the reference. A correlation below 0.5 means that this is not that voice, or
-not that voice alone; a score is printed all the same.
+the recording than in the reference. A correlation below 0.5 means another voice, or more than
+that voice; a score is printed nevertheless.
 
 --lags follows the lag through the recording, in windows of 0.4 s that hold speech: "lag_changes" is the
 number of times that it differs by more than 1 ms from the window before, "lag_range_ms" the greatest lag less
@@ -30,17 +30,17 @@ import pcm
 
 RATE_HZ = 16_000
 
-# A window this far under the loudest one is a pause; what is less alike than this is another sound.
+# A window this far below the loudest one is a pause; a window with a lower correlation is another sound.
 SPEECH_UNDER_LOUDEST_DB = -20.0
 LAG_LIKENESS = 0.6
 LAG_CLEARLY = 0.25
 
 
 def align(reference, recording):
-    """(lag in samples, correlation 0..1) of the reference's best place in the recording.
+    """Returns (lag in samples, correlation 0..1) of the best position of the reference in the recording.
 
-    The place is that of the greatest correlation coefficient against the stretch it would be
-    compared with, so that a loud passage elsewhere does not win by its loudness.
+    The correlation is normalised by the part of the recording that it is compared with, so that a loud
+    passage elsewhere does not win by its level.
     """
     padded = np.concatenate([np.zeros(len(reference)), recording, np.zeros(len(reference))])
     products = correlate(padded, reference, mode="valid", method="fft")
@@ -53,14 +53,14 @@ def align(reference, recording):
 
 
 def cut(reference, recording, lag):
-    """The parts of both that exist in both, lag taken out."""
+    """Returns the overlapping parts of both, with the lag removed."""
     first = max(0, -lag)
     last = min(len(reference), len(recording) - lag)
     return reference[first:last], recording[first + lag : last + lag]
 
 
 def lags_ms(reference, recording):
-    """The lag of each window that holds speech and is found again, in order. Both at 16 kHz and aligned."""
+    """Returns the lag of each window with speech that is found in the recording, in order. Both at 16 kHz and aligned."""
     window, hop, reach = (int(RATE_HZ * seconds) for seconds in (0.4, 0.1, 0.15))
     loudest = max(np.mean(reference[at : at + window] ** 2) for at in range(0, len(reference) - window + 1, hop))
     found = []
@@ -75,7 +75,7 @@ def lags_ms(reference, recording):
         energy = np.concatenate([[0.0], np.cumsum(around**2)])
         fit = products / np.sqrt((energy[window:] - energy[:-window] + 1e-12) * (spoken**2).sum())
         best = int(np.argmax(fit))
-        # A voice is like itself a few periods on: another place counts if it fits clearly better.
+        # A voice resembles itself a few periods later: another position counts only if it fits clearly better.
         before = round((found[-1] if found else 0.0) * RATE_HZ / 1000) + reach
         near = slice(max(0, before - RATE_HZ // 1000), before + RATE_HZ // 1000 + 1)
         nearest = near.start + int(np.argmax(fit[near]))
@@ -86,13 +86,13 @@ def lags_ms(reference, recording):
 
 
 def lag_changes(lags):
-    """How often a lag differs by more than 1 ms from the one before, and over how wide a range they lie."""
+    """Returns how often a lag differs by more than 1 ms from the one before, and the range of all lags."""
     changes = sum(abs(after - before) > 1.0 for before, after in zip(lags, lags[1:]))
     return changes, round(max(lags) - min(lags), 2) if lags else 0.0
 
 
 def compare(reference, recording, with_stoi=False, with_lags=False):
-    """One entry of "pairs", without the names. Both at 16 kHz. Raises ValueError if they cannot be compared."""
+    """Returns one entry of "pairs", without the names. Both at 16 kHz. Raises ValueError if they cannot be compared."""
     if not np.any(reference):
         raise ValueError("the reference is silent")
     if not np.any(recording):
@@ -115,7 +115,7 @@ def compare(reference, recording, with_stoi=False, with_lags=False):
 
 
 def compare_files(reference, recording, with_stoi, with_lags):
-    """One entry of "pairs"; with nothing but an "error" if they cannot be compared."""
+    """Returns one entry of "pairs", which has only an "error" if the files cannot be compared."""
     try:
         scores = compare(pcm.read_at(reference, RATE_HZ), pcm.read_at(recording, RATE_HZ), with_stoi, with_lags)
     except (ValueError, OSError, pesq.PesqError) as error:
@@ -132,7 +132,7 @@ def main():
     if len(arguments.files) % 2:
         parser.error("files come in pairs: a reference and a recording")
     names = list(zip(arguments.files[::2], arguments.files[1::2]))
-    # PESQ takes a second for some seconds of speech, on one processor.
+    # PESQ takes about a second for a few seconds of speech, on one processor.
     with multiprocessing.Pool(min(len(names), os.cpu_count() or 1)) as pool:
         pairs = pool.starmap(compare_files, [(*pair, arguments.stoi, arguments.lags) for pair in names])
     for error in (pair["error"] for pair in pairs if "error" in pair):

@@ -1,6 +1,7 @@
-// A round on a radio channel, for browser.mjs --script: Ann talks with the space bar, Ben queues behind her, Cem behind
-// him with a finger; each is promoted when the one before lets go. Then everything that a server may say no with. Waits
-// for what the pages show, never for a time.
+// A round on a radio channel, for browser.mjs --script: Ann talks with the space bar, Ben queues
+// behind her, Cem behind him with a finger; each is promoted when the one before releases the
+// floor. Then everything that the server may refuse. Waits for what the pages show, never for a
+// time.
 //
 // Writes PHASE-NAME.wav and STATE-WINDOW.png, returns what the pages showed.
 
@@ -8,13 +9,13 @@ import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
 const RECORD_S = 3;
-// What was on its way when the floor changed hands has been heard by then.
+// Sound that was under way when the floor changed has been played by then.
 const DRAIN_MS = 1_500;
 
 export default async function radio({ Ann, Ben, Cem }, out) {
   const all = { Ann, Ben, Cem };
   const shown = {};
-  /** Waits for what the page's display says, and notes it. */
+  /** Waits until the page's display shows a text, and records it. */
   const shows = async (name, state, words) => {
     const { page } = all[name];
     const locator = page.locator(`#floor[data-floor=${state}] #floor-words`, { hasText: words });
@@ -58,7 +59,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await shows('Cem', 'queued', 'You’re next');
   await record('ben');
 
-  // Another window in front of Ben's: his key-up will never be seen.
+  // Another window covers Ben's, so that his page never sees the key-up.
   await hide(Ben.page);
   await shows('Cem', 'held', 'On air');
   await shows('Ann', 'taken', 'Cem is talking');
@@ -66,7 +67,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await record('cem');
   await screenshot('Cem', 'held-phone');
 
-  // The system takes the touch: a call comes in, say.
+  // The system takes over the touch, for instance for an incoming call.
   await finger.send('Input.dispatchTouchEvent', { type: 'touchCancel', touchPoints: [] });
   await shows('Cem', 'free', 'Channel free');
   await shows('Ann', 'free', 'Channel free');
@@ -80,7 +81,8 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await shows('Ann', 'free', 'Channel free');
   await shows('Cem', 'free', 'Channel free');
 
-  // Another network under who listens, then under who talks: the one still knows who talks, the other has let go.
+  // A listener changes the network, then the talker does: the listener still knows who talks, the
+  // talker has lost the floor.
   await Ann.page.keyboard.down(' ');
   await shows('Ann', 'held', 'On air');
   await shows('Cem', 'taken', 'Ann is talking');
@@ -126,19 +128,22 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await screenshot('Ann', 'conference-desktop');
   await configure(Ann.page, { mode: 'ptt' });
   await shows('Ann', 'free', 'Channel free');
-  // She who lets go is not told that she herself talks.
+  // The page of a participant who releases the floor must not show that participant as the talker.
   const ownName = (await Ann.page.evaluate('seen')).filter((words) => words.includes('Ann'));
   return { shown, roamed, ownName, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };
 }
 
-/** In the page: keeps in `seen` all that the display ever says. */
+/** In the page: collects in `seen` everything that the display shows. */
 function watch() {
   window.seen = [];
   const words = document.getElementById('floor-words');
   new MutationObserver(() => window.seen.push(words.textContent)).observe(words, { childList: true, characterData: true, subtree: true });
 }
 
-/** In the page: comes into another network, as far as the page can tell; whether the participant is the same still. */
+/**
+ * In the page: simulates a change of the network; returns whether the participant is still the
+ * same.
+ */
 async function roam() {
   const path = () => mixminus.pc?.localDescription?.sdp.match(/ice-ufrag:(\S+)/)?.[1];
   const { id } = mixminus;
@@ -148,7 +153,7 @@ async function roam() {
   return mixminus.id === id;
 }
 
-/** Whether the microphone is open. */
+/** Returns whether the microphone is open. */
 function microphone(page) {
   return page.evaluate('mixminus.pc.getSenders()[0].track.enabled');
 }
@@ -175,7 +180,10 @@ async function touch(page) {
   return session;
 }
 
-/** Opens another page before this one. Playwright has pages believe that they have the focus, which ends here. */
+/**
+ * Opens another page in front of this one. Playwright makes pages believe that they have the focus,
+ * which this ends.
+ */
 async function hide(page) {
   const session = await page.context().newCDPSession(page);
   await session.send('Emulation.setFocusEmulationEnabled', { enabled: false });

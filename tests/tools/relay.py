@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A bad network between two namespaces (root): what the first sends is delayed and lost, the way back is clean.
+"""Connects two network namespaces (root): packets of the first are delayed and lost, those of the second are not.
 
     relay.py NAMESPACE_A NAMESPACE_B [jitter=MS] [loss=PERCENT] [ordered=1] [seed=7]
 
@@ -81,7 +81,7 @@ def main():
             try:
                 os.write(devices[to], packet)
             except OSError:
-                # The namespace is on its way out.
+                # The namespace is being removed.
                 pass
 
 

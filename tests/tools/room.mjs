@@ -1,8 +1,10 @@
-// A room on the page, for browser.mjs --script: Ann and Ben on the radio channel harbour, Cem on night-watch; Dan's page, in
-// Ben's place of a page that crashes, joins by this script. Channels in order, listeners from other rooms, icons, the latch,
-// the list of microphones, low windows, notices, crashes. Waits for what the pages show.
+// A room on the page, for browser.mjs --script: Ann and Ben on the radio channel harbour, Cem on
+// night-watch; Dan's page joins in this script and crashes. Checks the order of the channels,
+// monitors, icons, the latch, the list of microphones, low windows, notices and crashes. Waits for
+// what the pages show.
 //
-// Writes monitors-desktop.png, monitors-phone.png and one picture of each low window; returns what the pages showed.
+// Writes monitors-desktop.png, monitors-phone.png and one picture of each low window; returns what
+// the pages showed.
 
 import path from 'node:path';
 
@@ -16,7 +18,7 @@ export default async function room({ Ann, Ben, Cem, Dan }, out, base) {
   const fetched = [];
   ann.on('request', (request) => {
     const { pathname } = new URL(request.url());
-    // The icon of the window is the browser's own affair.
+    // The browser itself fetches the icon of the window.
     if (!pathname.startsWith('/v1/') && pathname !== '/icon.svg') fetched.push(pathname);
   });
 
@@ -36,13 +38,13 @@ async function channelOrder(ann) {
   return ann.locator('.channel-name').allInnerTexts();
 }
 
-/** Cem's channel shows that Ann listens in, and may refuse it. */
+/** Cem's channel shows that Ann monitors it, and may refuse that. */
 async function monitoring(ann, cem, base, out) {
   const conference = await ann.locator('.channel', { hasText: 'desk-1' }).first().locator('.channel-closed').innerText();
-  const offered = await ann.getByLabel('Listen to desk-10').isVisible();
+  const offered = await ann.getByLabel('Monitor desk-10').isVisible();
   const before = await cem.locator('#monitors').isVisible();
-  await ann.getByLabel('Listen to night-watch').check();
-  await cem.locator('#monitors-count', { hasText: '1 person listens from another room' }).waitFor({ timeout: PATIENCE_MS });
+  await ann.getByLabel('Monitor night-watch').check();
+  await cem.locator('#monitors-count', { hasText: '1 person in another room monitors this room' }).waitFor({ timeout: PATIENCE_MS });
   await cem.locator('#monitors summary').click();
   const names = await cem.locator('#monitors-names').innerText();
   await cem.screenshot({ path: path.join(out, 'monitors-desktop.png') });
@@ -52,16 +54,19 @@ async function monitoring(ann, cem, base, out) {
   await configure(base, 'night-watch', { allow_monitors: false });
   const told = await notice;
   await cem.locator('#monitors').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
-  await ann.getByLabel('Listen to night-watch').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
-  // Allowed again, it is listened to again.
+  await ann.getByLabel('Monitor night-watch').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
+  // When monitoring is allowed again, the channel is monitored again.
   await configure(base, 'night-watch', { allow_monitors: true });
-  await cem.locator('#monitors-count', { hasText: '1 person listens from another room' }).waitFor({ timeout: PATIENCE_MS });
-  await ann.getByLabel('Listen to night-watch').uncheck();
+  await cem.locator('#monitors-count', { hasText: '1 person in another room monitors this room' }).waitFor({ timeout: PATIENCE_MS });
+  await ann.getByLabel('Monitor night-watch').uncheck();
   await cem.locator('#monitors').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
   return { conference, offered, before, names, told };
 }
 
-/** What the page fetched besides the API while tiles changed, and which icons have no symbol. */
+/**
+ * Returns what the page fetched besides the API while tiles changed, and which icons have no
+ * symbol.
+ */
 async function iconsWhileTalking(ann, ben, fetched) {
   fetched.splice(0);
   for (let turn = 0; turn < 3; turn += 1) {
@@ -98,7 +103,10 @@ async function chooseMicrophone(ann) {
   return true;
 }
 
-/** Controls that have the focus while something else covers them, and windows whose dock sticks out. */
+/**
+ * Returns controls that are covered while they have the focus, and windows in which the dock does
+ * not fit.
+ */
 async function lowWindows(ann, out) {
   const covered = [];
   for (const [width, height] of WINDOWS) {
@@ -121,7 +129,10 @@ async function lowWindows(ann, out) {
   return covered;
 }
 
-/** In the page: the control with the focus, and what lies over it; null when the focus has left the page. */
+/**
+ * In the page: returns the control with the focus, and what covers it; null when the focus has left
+ * the page.
+ */
 function lookAtFocus() {
   const focused = document.activeElement;
   if (!focused || focused === document.body) return null;
@@ -132,7 +143,10 @@ function lookAtFocus() {
   return { name, covered: clear ? '' : over?.id || over?.className || 'the edge of the window' };
 }
 
-/** Dan's page crashes; the others are told, and he does not meet his own ghost when he comes back. */
+/**
+ * Dan's page crashes; the others are told, and Dan does not see his former participant when he
+ * returns.
+ */
 async function crashed(ann, ben, dan, base) {
   await ben.locator('#leave').click();
   await dan.goto(`${base}?name=Dan#room=harbour`);
@@ -142,7 +156,7 @@ async function crashed(ann, ben, dan, base) {
   await dans.waitFor({ timeout: PATIENCE_MS });
   const gone = dan.waitForEvent('crash');
   const session = await dan.context().newCDPSession(dan);
-  // It answers with the end of the page.
+  // The request never gets a response, because the page ends.
   session.send('Page.crash').catch(() => {});
   await gone;
   await dans.locator('.word', { hasText: 'connection lost' }).waitFor({ timeout: PATIENCE_MS });
@@ -159,7 +173,7 @@ async function crashed(ann, ben, dan, base) {
   return names;
 }
 
-/** Notices leave when they have been read, when they are no longer true, and by themselves. */
+/** Notices disappear when they have been read, when they are no longer true, and by themselves. */
 async function noticesGo(ann, base) {
   const alarm = ann.locator('#alarm');
   const becomeConference = async () => {
@@ -181,7 +195,7 @@ async function noticesGo(ann, base) {
   return { told, dismissed };
 }
 
-/** The next notice, read at the moment when it shows: it goes away by itself. */
+/** Returns the next notice as soon as it shows, because it disappears by itself. */
 async function nextNotice(page) {
   const shown = await page.waitForFunction(
     '!document.getElementById("alarm").hidden && document.getElementById("alarm-text").textContent',

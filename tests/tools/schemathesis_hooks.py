@@ -1,4 +1,4 @@
-"""What schemathesis has to be told beside the contract: SDP and its fragments are text."""
+"""Tells schemathesis what the contract cannot express: SDP and its fragments are text."""
 
 import schemathesis
 

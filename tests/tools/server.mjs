@@ -1,4 +1,4 @@
-// A server of its own for a script: started, killed, frozen and started again on the same address.
+// A server for a script: started, killed, frozen and started again at the same address.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,16 +9,20 @@ const READY = /is ready: (http:\S+)/;
 export class Server {
   #flags;
   #process = null;
-  /** The address of its page; the same after each start. */
+  /** URL of its page, the same after each start. */
   base = '';
 
-  /** - `flags`: of `mixminus serve`, besides the addresses. The binary is that of the environment, MIXMINUS. */
+  /**
+   * - `flags`: further flags of `mixminus serve`. The environment variable MIXMINUS names the
+   *   binary.
+   */
   constructor(flags = []) {
     this.#flags = flags;
   }
 
   async start() {
-    // Port 0 once, then the port that it got: pages come back to the address that they know.
+    // Port 0 at first, then the port that the server got: pages reconnect to the address that they
+    // know.
     const http = this.base ? new URL(this.base).host : '127.0.0.1:0';
     const addresses = ['--http', http, '--media', '127.0.0.1:0'];
     const child = spawn(process.env.MIXMINUS, ['serve', ...addresses, ...this.#flags], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -33,7 +37,7 @@ export class Server {
     throw new Error('the server does not start');
   }
 
-  /** Ends it as a power cut does. */
+  /** Kills the server, as a power cut does. */
   async kill() {
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -42,7 +46,7 @@ export class Server {
     await ended;
   }
 
-  /** Stops it from answering, as a dead network does: connections stay open. */
+  /** Freezes the server, as a dead network does: connections stay open. */
   freeze() {
     this.#process.kill('SIGSTOP');
   }
@@ -51,7 +55,7 @@ export class Server {
     this.#process.kill('SIGCONT');
   }
 
-  /** A request of its API; the status. */
+  /** Sends a request to the API; returns the status. */
   async ask(method, path, body) {
     const response = await fetch(new URL(path, this.base), {
       method,

@@ -13,8 +13,8 @@ import pcm
 
 
 def seamless(freq_hz, seconds, rate_hz=48_000, level_db=-12.0):
-    """A sine that can be repeated without a step: as long as possible within `seconds`, at most 2 s
-    shorter, ending on a whole period (or as near to one as a sample comes)."""
+    """Returns a sine that can be repeated without a step: as long as possible within `seconds`, at most 2 s
+    shorter, ending on a whole period (to the nearest sample)."""
     longest = round(seconds * rate_hz)
     lengths = np.arange(longest, max(1, longest - 2 * rate_hz) - 1, -1)
     periods = lengths * freq_hz / rate_hz

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Talks through servers with libwebrtc at both ends and scores what its receiver plays (root, for network namespaces).
+"""Scores calls through servers between two libwebrtc clients by what the receiver plays (root, for network namespaces).
 
-Every run of every way is one call: one client talks, the other records what its jitter buffer plays. The ways take
-turns, so that what else the machine does hits all of them. A run in which the machine stood still (a client's
-10 ms frame came more than --stall ms late) is discarded, counted and made again, up to six times.
+Every run of every way is one call: one client talks, the other records what its jitter buffer plays. The ways
+alternate, so that other load of the machine affects all of them. A run in which the machine stalled (a client's
+10 ms frame came more than --stall ms late) is discarded, counted and repeated, up to six times.
 
 Ways: direct (no server), janus (Debian's package with its defaults), self (a mixminus that is started here),
 self:PROFILE. Everything runs in one network namespace with an address that is not loopback, since Janus takes no
@@ -42,13 +42,13 @@ ROOT = HERE.parent.parent
 RATE_HZ = 48_000
 CALL_IP = "198.18.250.1"
 RELAY_TALKER_IP, RELAY_SERVER_IP = "198.18.251.1", "198.18.251.2"
-# A run that the machine disturbed is made again; so many are made before it is left out.
+# A run that the machine disturbed is repeated up to this number of times, and then omitted.
 TRIES = 6
 JANUS_LIBRARIES = "/usr/lib/x86_64-linux-gnu/janus"
 
 
 class Network:
-    """The namespace of server and listener, and, behind a bad uplink, that of the talker."""
+    """The namespace of server and listener, and with a bad uplink another one for the talker."""
 
     def __init__(self, uplink):
         name = f"mixtrial{os.getpid()}"
@@ -72,7 +72,7 @@ class Network:
                 raise RuntimeError("the relay does not start")
 
     def seed_relay(self, seed):
-        """Lets the relay delay and lose by this seed from now on."""
+        """Sets the seed of the relay's delays and losses."""
         self.relay.stdin.write(f"{seed}\n")
         self.relay.stdin.flush()
         told = self.relay.stdout.readline().strip()
@@ -81,16 +81,16 @@ class Network:
 
     @property
     def server_ip(self):
-        """The address of the server, as the talker reaches it."""
+        """Returns the address at which the talker reaches the server."""
         return RELAY_SERVER_IP if self.relay else CALL_IP
 
     def run(self, command, talker=False, **options):
-        """A process inside."""
+        """Starts a process in the namespace."""
         name = self.talker if talker else self.call
         return subprocess.Popen(["ip", "netns", "exec", name, *map(str, command)], **options)
 
     def wait_for_port(self, port):
-        """Until a server inside listens."""
+        """Waits until a server in the namespace listens."""
         probe = f"import socket; socket.create_connection(('{CALL_IP}', {port}), 1)"
         for _ in range(150):
             if self.run([sys.executable, "-c", probe], stderr=subprocess.DEVNULL).wait() == 0:
@@ -112,9 +112,9 @@ def ip(line):
 
 @contextlib.contextmanager
 def janus(network):
-    """Janus AudioBridge as Debian ships it; gives what its clients are told to join."""
+    """Starts Debian's Janus AudioBridge; returns the target that its clients join."""
     with tempfile.TemporaryDirectory() as folder:
-        # Only what a call needs: others of its plugins have kept it from starting.
+        # Only the plugins that a call needs: others have prevented Janus from starting.
         for kind, library in [("plugins", "libjanus_audiobridge.so"), ("transports", "libjanus_websockets.so")]:
             chosen = pathlib.Path(folder, kind)
             chosen.mkdir()
@@ -139,7 +139,7 @@ def janus(network):
 
 @contextlib.contextmanager
 def mixminus(network, binary, profile, arguments):
-    """This server; gives what its clients are told to join."""
+    """Starts mixminus; returns the target that its clients join."""
     command = [binary, "serve", "--http", "0.0.0.0:8090", "--media", "0.0.0.0:7890", "--log", "error", *arguments]
     command += ["--announce", network.server_ip] if network.relay is None else ["--announce", f"{CALL_IP},{RELAY_SERVER_IP}"]
     query = f"?profile={profile}" if profile else ""
@@ -179,7 +179,7 @@ class Client:
         raise RuntimeError(f"the client ended before it said {word}: {''.join(said)}")
 
     def result(self):
-        """What it printed, once it has ended."""
+        """Waits for the end of the client; returns what it printed."""
         output, said = self.process.communicate(timeout=120)
         if self.process.returncode != 0:
             raise RuntimeError(said)
@@ -187,10 +187,10 @@ class Client:
 
 
 def call(network, target, room, says, folder, options):
-    """One call; says is what the talker says and, in a dialogue, what the listener does. A score for each."""
+    """Makes one call and returns a score for each file of `says`: the talker's and, in a dialogue, the listener's."""
     seconds = max(pcm.read(path)[0] and len(pcm.read(path)[1]) / pcm.read(path)[0] for path in says)
     listener = "serve:" + f"{CALL_IP if network.relay is None else RELAY_SERVER_IP}:9300" if target is None else target(room, True)
-    # The listener is in the call before the talker and after it.
+    # The listener joins before the talker and leaves after it.
     second = Client(network, listener, folder, "second", play=says[1] if len(says) > 1 else None,
                     seconds=seconds + options.settle + 4, arguments=options.listener_args)
     second.wait_for("listening" if target is None else "connected")
@@ -220,7 +220,7 @@ def call(network, target, room, says, folder, options):
 
 
 def dialogue(folder, voices, seed):
-    """Two files of equal length: the voices take turns, with 0.2 to 3 s between the turns."""
+    """Writes two files of equal length in which the voices alternate, with pauses of 0.2 to 3 s."""
     chance = random.Random(seed)
     turns = [split_at_pauses(pcm.read_at(path, RATE_HZ)) for path in voices]
     tracks = [[], []]
@@ -238,7 +238,7 @@ def dialogue(folder, voices, seed):
 
 
 def split_at_pauses(samples):
-    """The utterances between pauses of 0.3 s and more, with 50 ms at either end."""
+    """Returns the utterances between pauses of at least 0.3 s, with 50 ms at either end."""
     hop = RATE_HZ // 100
     loud = np.array([np.sqrt(np.mean(samples[at : at + hop] ** 2)) > 0.003 for at in range(0, len(samples) - hop, hop)])
     turns, begun, quiet = [], None, 0
@@ -325,7 +325,7 @@ def main():
 
 
 def seeds_of(first, runs):
-    """The seed of each run: counted on from the one that is given as text, or any."""
+    """Returns a seed for each run: incremented from the given text, or random."""
     if first is None:
         return [random.SystemRandom().randrange(2**32) for _ in range(runs)]
     return [int(first) + number for number in range(runs)]

@@ -1,5 +1,6 @@
-// Chromium and Firefox in one room, for browser.mjs --script: Ann's page is Chromium, Fox's is Firefox. A conference, before
-// and after Fox changes networks and reloads; then a radio channel with Fox on the key. Waits for what the pages show.
+// Chromium and Firefox in one room, for browser.mjs --script: Ann's page is Chromium, Fox's is
+// Firefox. A conference, before and after Fox changes the network and reloads; then a radio channel
+// on which Fox talks. Waits for what the pages show.
 //
 // Writes PHASE-NAME.wav, firefox-desktop.png and firefox-phone.png.
 
@@ -7,7 +8,7 @@ import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
 const RECORD_S = 2.5;
-// What was on its way when something changed has been heard by then.
+// Sound that was under way at a change has been played by then.
 const DRAIN_MS = 1_000;
 
 export default async function twoMakes({ Ann, Fox }, out, base) {
@@ -54,7 +55,7 @@ export default async function twoMakes({ Ann, Fox }, out, base) {
   return { roamed };
 }
 
-/** Waits until the page is connected and both are on it. */
+/** Waits until the page is connected and shows both participants. */
 function both(page) {
   return page.waitForFunction(
     '__tap.connected() && mixminus.participants.length === 2 && mixminus.participants.every(({ connected }) => connected)',
@@ -67,7 +68,10 @@ function shows(page, state) {
   return page.waitForSelector(`#floor[data-floor=${state}]`, { timeout: PATIENCE_MS });
 }
 
-/** In the page: comes into another network, as far as the page can tell; whether the participant is the same still. */
+/**
+ * In the page: simulates a change of the network; returns whether the participant is still the
+ * same.
+ */
 async function roam() {
   const path = () => window.mixminus.pc?.localDescription?.sdp.match(/ice-ufrag:(\S+)/)?.[1];
   const { id } = window.mixminus;

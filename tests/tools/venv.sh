@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the Python environment of the test tools in target/venv and prints the path of its python.
-# Quick when requirements.txt has not changed since. The interpreter is $PYTHON, or else python3.
-# On a bare Debian 12: apt-get install python3-venv python3-dev gcc (pesq is compiled).
+# Creates the Python environment of the test tools in target/venv and prints the path of its python.
+# Quick if requirements.txt has not changed. The interpreter is $PYTHON, or else python3. On a bare
+# Debian 12: apt-get install python3-venv python3-dev gcc (pesq is compiled).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}
@@ -9,7 +9,7 @@ mkdir -p "$target"
 target=$(cd "$target" && pwd)
 venv=$target/venv
 
-# One at a time: tests that run side by side all call this first.
+# Locked, because tests that run in parallel all call this script first.
 exec 9>"$target/venv.lock"
 flock 9
 

@@ -1,5 +1,6 @@
-// A libwebrtc client: plays a WAV file into a call and records what its own jitter buffer plays out.
-// Speaks WHIP-shaped HTTP (this server and others), Janus AudioBridge, or directly with another copy of itself.
+// A libwebrtc client: plays a WAV file into a call and records what its own jitter buffer plays.
+// Signals over HTTP in the shape of WHIP (this server and others), over Janus AudioBridge, or
+// directly with another copy of itself.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -54,7 +55,7 @@ if (flags.help || positionals.length !== 1) {
 
 const nowUs = () => Number(process.hrtime.bigint() / 1000n);
 
-/** Samples and rate of a 16-bit mono WAV file. */
+/** Returns the samples and the sample rate of a 16-bit mono WAV file. */
 function readWav(path) {
   const file = readFileSync(path);
   let at = 12;
@@ -118,14 +119,14 @@ class Mouth {
     this.turn();
   }
 
-  /** The file begins with the next frame. */
+  /** Starts the file with the next frame. */
   speak() {
     this.position = 0;
   }
 
   turn() {
     if (this.stopped) return;
-    // Absolute deadlines: a late frame is made good by the next ones.
+    // Absolute deadlines: the frames after a late one catch up.
     while (true) {
       const due_us = this.begun_us + this.frame * FRAME_MS * 1000;
       const ahead_ms = (due_us - nowUs()) / 1000;
@@ -160,7 +161,7 @@ class Mouth {
   }
 }
 
-/** Keeps what a track plays, and when each frame came, less its place in the recording. */
+/** Keeps what a track plays, and for each frame its arrival minus its position in the recording. */
 class Ear {
   constructor() {
     this.frames = [];
@@ -176,15 +177,19 @@ class Ear {
         mono = new Int16Array(samples.length / channelCount);
         for (let i = 0; i < mono.length; i += 1) mono[i] = (samples[2 * i] + samples[2 * i + 1]) >> 1;
       }
-      // Until its first packet comes a receiver plays silence at another rate, which must be as long as it lasts.
+      // Before its first packet a receiver plays silence at another rate, which must keep its
+      // duration.
       const repeats = RATE_HZ / sampleRate;
       this.frames.push(Int16Array.from({ length: mono.length * repeats }, (_, at) => mono[Math.floor(at / repeats)]));
-      // A frame is handed out when its time begins, so that it is heard from now on.
+      // A frame is handed out when its playing time starts.
       this.arrivals.push(now - this.arrivals.length * FRAME_MS * 1000);
     };
   }
 
-  /** For each second, the instant at which the recording would have begun: that of the frame that came soonest. */
+  /**
+   * For each second, the instant at which the recording would have started, by the earliest frame
+   * of that second.
+   */
   get starts_us() {
     const starts = [];
     for (let at = 0; at < this.arrivals.length; at += 100) starts.push(Math.min(...this.arrivals.slice(at, at + 100)));
@@ -197,7 +202,7 @@ class Ear {
   }
 }
 
-/** A description with all candidates and the Opus parameters that were asked for. */
+/** Returns a description with all candidates and the requested Opus parameters. */
 async function gathered(pc, description) {
   if (flags.fmtp) {
     description = { type: description.type, sdp: description.sdp.replace(/(a=fmtp:111 )[^\r\n]*/, `$1${flags.fmtp}`) };
@@ -244,7 +249,7 @@ async function janus(pc, target) {
   const session_id = (await ask({ janus: 'create' })).data.id;
   const handle_id = (await ask({ janus: 'attach', session_id, plugin: 'janus.plugin.audiobridge' })).data.id;
   const message = (body, jsep) => ask({ janus: 'message', session_id, handle_id, body, ...(jsep && { jsep }) });
-  // Fails if another client has made it: it is there then.
+  // Creating the room fails if another client has done so; then the room exists.
   await message({ request: 'create', room, permanent: false, sampling_rate: 48_000, record: false });
   const sdp = await gathered(pc, await pc.createOffer());
   const began = nowUs();

@@ -1,4 +1,4 @@
-//! A client for the transport's tests: the same sans-I/O core, on the offering side, with a socket of its own.
+//! A client for the tests of the transport: the server's sans-I/O core, with a socket of its own.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -45,25 +45,25 @@ pub struct Client {
     pub texts: Vec<String>,
     pub ssrc: u32,
     seq: u16,
-    /// Every datagram is lost while this is set.
+    /// While set, every datagram is dropped.
     pub mute: bool,
     /// How often each datagram is repeated.
     pub replay: usize,
-    /// Datagrams of RTP are kept here instead of sent, while this is set.
+    /// While set, RTP datagrams are kept here instead of being sent.
     pub kept: Option<Vec<Vec<u8>>>,
-    /// State of the generator that damages a copy of each datagram, sent ahead of it.
+    /// State of the generator for the damaged copy that is sent before each datagram, if any.
     pub damage: Option<u64>,
     pub closed: bool,
-    /// Every datagram that came.
+    /// Every datagram that arrived.
     pub wire: Vec<Came>,
-    /// How long each DTLS datagram of its own waits, as if it took that long to compute.
+    /// The delay of each DTLS datagram, as if computing it took that long.
     pub dtls_delay: Duration,
     held: VecDeque<(Instant, SocketAddr, BytesMut)>,
-    /// What it calls the codec it sends.
+    /// The payload type with which the client sends.
     pub payload_type: u8,
 }
 
-/// A datagram as it came.
+/// The arrival of a datagram.
 #[derive(Debug, Clone, Copy)]
 pub struct Came {
     pub at: Instant,
@@ -71,7 +71,7 @@ pub struct Came {
     pub bytes: usize,
 }
 
-/// What it is (RFC 7983; RFC 5761, 4).
+/// The protocol of a datagram (RFC 7983; RFC 5761, section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Stun,
@@ -101,7 +101,7 @@ impl Client {
         Client::with(ssrc, data, opus(), SettingEngineBuilder::new().build())
     }
 
-    /// A client that checks its path as rarely as consent allows.
+    /// Returns a client that checks its path as rarely as consent allows.
     pub fn sparse(ssrc: u32) -> Client {
         let seconds = Duration::from_secs;
         let settings = SettingEngineBuilder::new().with_ice_timeouts(
@@ -112,13 +112,13 @@ impl Client {
         Client::with(ssrc, false, opus(), settings.build())
     }
 
-    /// A client that only answers checks.
+    /// Returns a client that only answers connectivity checks (ICE lite).
     pub fn lite(ssrc: u32) -> Client {
         let settings = SettingEngineBuilder::new().with_lite(true);
         Client::with(ssrc, false, opus(), settings.build())
     }
 
-    /// A client that knows nothing but G.711, mu-law.
+    /// Returns a client that supports only G.711, mu-law.
     pub fn telephone(ssrc: u32) -> Client {
         let pcmu = RTCRtpCodecParameters {
             rtp_codec: RTCRtpCodec {
@@ -220,7 +220,7 @@ impl Client {
             .expect("answer is taken");
     }
 
-    /// Runs the client until `done` or for `limit`; says whether it was done.
+    /// Runs the client until `done` or for `limit`; returns whether `done` was reached.
     pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Client) -> bool) -> bool {
         let end = Instant::now() + limit;
         while Instant::now() < end {
@@ -263,7 +263,7 @@ impl Client {
     fn drain(&mut self) {
         while let Some(event) = self.pc.poll_event() {
             match event {
-                // As DTLS client the core has its first flight ready, and keeps it until it is asked.
+                // As a DTLS client the core sends its first flight when its timeout is handled.
                 RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(_) => {
                     let _ = self.pc.handle_timeout(Instant::now());
                 }
@@ -283,7 +283,7 @@ impl Client {
         self.send_datagrams();
     }
 
-    /// Takes the media and the messages that have come.
+    /// Takes the media and messages that have arrived.
     fn take(&mut self) {
         while let Some(message) = self.pc.poll_read() {
             match message.message {
@@ -297,7 +297,7 @@ impl Client {
         }
     }
 
-    /// Sends what the core has ready, and what was held back until now.
+    /// Sends the datagrams that the core has ready and those whose delay is over.
     fn send_datagrams(&mut self) {
         let now = Instant::now();
         while self.held.front().is_some_and(|(due, ..)| *due <= now)
@@ -325,7 +325,7 @@ impl Client {
         }
     }
 
-    /// Sends a datagram as often as is set, after a damaged copy if that is set.
+    /// Sends a datagram as often as `replay` says, after a damaged copy if `damage` is set.
     fn send_datagram(&mut self, datagram: &[u8], to: SocketAddr) {
         if let Some(state) = &mut self.damage {
             let mut copy = datagram.to_vec();
@@ -363,18 +363,18 @@ impl Client {
         });
     }
 
-    /// What 20 ms are in RTP time: the clock of G.711 is that of its samples.
+    /// Returns 20 ms in units of RTP time: the clock of G.711 is its sample rate.
     fn packet_units(&self) -> u32 {
         if self.payload_type == 0 { 160 } else { 960 }
     }
 
-    /// Goes on from another port, as behind a NAT that has forgotten the old one, and notices nothing.
+    /// Continues from another port, as after a change of the NAT mapping, unnoticed by the core.
     pub fn is_moved(&mut self) {
         self.socket = UdpSocket::bind("127.0.0.1:0").expect("socket");
         self.socket.set_nonblocking(true).expect("nonblocking");
     }
 
-    /// Sends a packet as it is.
+    /// Sends a packet unchanged.
     pub fn send_packet(&mut self, packet: rtc::rtp::Packet) {
         self.pc
             .handle_write(TaggedRTCMessage {
@@ -398,7 +398,7 @@ impl Client {
         self.drain();
     }
 
-    /// Starts an ICE restart; says the new credentials.
+    /// Starts an ICE restart; returns the new credentials.
     pub fn restart(&mut self) -> (String, String) {
         self.pc.restart_ice();
         let offer = self.offer();
@@ -436,7 +436,7 @@ impl Client {
     }
 }
 
-/// A track that is sent under this source.
+/// Returns a track that is sent with this SSRC.
 fn track(ssrc: u32, codec: RTCRtpCodec) -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters {
@@ -450,7 +450,7 @@ fn track(ssrc: u32, codec: RTCRtpCodec) -> MediaStreamTrack {
     MediaStreamTrack::new(stream, name, label, RtpCodecKind::Audio, vec![encoding])
 }
 
-/// A Binding request as a controlling agent sends it.
+/// Returns a Binding request of a controlling agent.
 pub fn binding(username: &str, password: &str, nominates: bool) -> Vec<u8> {
     let mut message = Message::new();
     message
@@ -463,7 +463,7 @@ pub fn binding(username: &str, password: &str, nominates: bool) -> Vec<u8> {
     signed(message, password)
 }
 
-/// The success response to `request`.
+/// Returns the success response to `request`.
 pub fn response(request: &[u8], password: &str) -> Vec<u8> {
     let transaction = TransactionId(request[8..20].try_into().expect("twelve bytes"));
     let mut message = Message::new();

@@ -1,4 +1,4 @@
-//! The control channel, and data channels that nobody asked for.
+//! The data channel `control`, and data channels with other labels.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::client::Client;
 use super::{SECOND, Server, same};
 
 #[test]
-fn only_short_text_on_the_control_channel_is_taken_and_the_client_is_told() {
+fn server_accepts_short_text_on_the_control_channel_only_and_reports_the_rest() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     server.join(&mut client, 1, same);
@@ -50,7 +50,7 @@ fn only_short_text_on_the_control_channel_is_taken_and_the_client_is_told() {
 }
 
 #[test]
-fn surplus_data_channels_are_closed_and_the_call_goes_on() {
+fn surplus_data_channels_are_closed_and_the_call_continues() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     server.join(&mut client, 1, same);
@@ -81,7 +81,7 @@ fn surplus_data_channels_are_closed_and_the_call_goes_on() {
 }
 
 #[test]
-fn long_text_arrives_in_one_piece() {
+fn long_text_on_the_data_channel_arrives_as_one_message() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     server.join(&mut client, 1, same);

@@ -1,4 +1,4 @@
-//! Which audio passes: every setup, direction and refusal of an offer.
+//! Which audio passes: every DTLS setup, media direction and refusal of an offer.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::client::{Client, Kind};
 use super::{SECOND, Server, same};
 
 #[test]
-fn every_setup_connects_at_once() {
+fn client_connects_at_once_with_every_dtls_setup() {
     let server = Server::start(|_| {});
     for (id, setup) in [(1, "actpass"), (2, "active"), (3, "passive")] {
         let mut client = Client::new(1_000 + id, true);
@@ -17,7 +17,8 @@ fn every_setup_connects_at_once() {
         let answer = server.join(&mut client, id, |offer| {
             offer.replace("a=setup:actpass", &format!("a=setup:{setup}"))
         });
-        // The server starts DTLS where it may, so that a client's pause after ICE delays nothing.
+        // The server takes the active DTLS role where it may, so that a pause of the client after
+        // ICE causes no delay.
         assert!(answer.contains(if setup == "active" {
             "a=setup:passive"
         } else {
@@ -40,7 +41,7 @@ fn every_setup_connects_at_once() {
 }
 
 #[test]
-fn directions_and_missing_channels_are_respected() {
+fn server_respects_media_directions_and_missing_data_channels() {
     let server = Server::start(|_| {});
     for (id, direction) in [(1, "sendonly"), (2, "recvonly"), (3, "inactive")] {
         let mut client = Client::new(1_000 + id, false);
@@ -86,8 +87,8 @@ fn directions_and_missing_channels_are_respected() {
 }
 
 #[test]
-fn two_clients_do_not_mix_and_a_source_may_change() {
-    // Whether the system allows the priority or not.
+fn server_keeps_two_clients_apart_and_accepts_a_new_ssrc() {
+    // Works whether or not the system permits the priority.
     let server = Server::start(|config| config.fifo_priority = Some(10));
     let (mut one, mut two) = (Client::new(11, false), Client::new(22, false));
     server.join(&mut one, 1, same);
@@ -126,9 +127,9 @@ fn two_clients_do_not_mix_and_a_source_may_change() {
     server.rtc.stop();
 }
 
-/// What is not offered, or cannot be had, is left out of the answer, and the audio works.
+/// A section that is not offered or not available is left out of the answer, and the audio works.
 #[test]
-fn audio_works_whatever_else_is_refused() {
+fn audio_works_without_bundle_rtcp_mux_or_data_channel() {
     let server = Server::start(|_| {});
     let without = |offer: String, start: &str| -> String {
         let lines = offer.split_inclusive("\r\n");
@@ -160,7 +161,7 @@ fn audio_works_whatever_else_is_refused() {
 }
 
 #[test]
-fn every_fixture_is_answered() {
+fn every_offer_of_the_fixtures_is_answered() {
     let server = Server::start(|_| {});
     for entry in std::fs::read_dir("tests/offers").expect("fixtures") {
         let path = entry.expect("fixture").path();
@@ -177,7 +178,7 @@ fn every_fixture_is_answered() {
 }
 
 #[test]
-fn offers_that_cannot_be_served_say_why() {
+fn refused_offers_name_the_cause() {
     let server = Server::start(|_| {});
     let refuse = |offer: &str| {
         let result = server
@@ -203,9 +204,9 @@ fn offers_that_cannot_be_served_say_why() {
     server.rtc.stop();
 }
 
-/// A client's certificate has to be one of those that its offer names, and any of them will do.
+/// The client's certificate must match one of the fingerprints in its offer; any of them will do.
 #[test]
-fn one_fingerprint_that_matches_is_enough() {
+fn one_matching_fingerprint_is_enough() {
     let server = Server::start(|_| {});
     let wrong = |hash: &str, bytes: usize| {
         let value = vec!["AB"; bytes].join(":");

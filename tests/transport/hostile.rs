@@ -1,4 +1,4 @@
-//! Datagrams of strangers, and of clients that do what they should not.
+//! Datagrams from strangers and from misbehaving clients.
 
 use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use mixminus::rtc::{AcceptOptions, Dropped, RtcEvent};
 use super::client::Client;
 use super::{SECOND, Server, same};
 
-/// What strangers throw at a media port.
+/// Datagrams that strangers send to a media port.
 fn hostile_datagrams() -> Vec<Vec<u8>> {
     let null_hello = {
         let mut body = vec![1, 0, 0, 43, 0, 0, 0, 0, 0, 0, 0, 43, 0xfe, 0xfd];
@@ -49,7 +49,7 @@ fn hostile_datagrams() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn strangers_get_no_answer_and_change_nothing() {
+fn datagrams_of_strangers_get_no_answer_and_change_nothing() {
     let server = Server::start(|_| {});
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("socket");
     stranger.set_nonblocking(true).expect("nonblocking");
@@ -88,7 +88,7 @@ fn strangers_get_no_answer_and_change_nothing() {
     server.rtc.stop();
 }
 
-/// Worse than a stranger: the same from the client's own address, as a spoofer on the path would send it.
+/// The same datagrams from the client's own address, as an attacker on the path would spoof them.
 #[test]
 fn spoofed_datagrams_do_not_end_a_call() {
     let server = Server::start(|_| {});
@@ -124,7 +124,7 @@ fn spoofed_datagrams_do_not_end_a_call() {
 }
 
 #[test]
-fn replayed_packets_are_decoded_once() {
+fn replayed_packets_are_accepted_once() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, false);
     server.join(&mut client, 1, same);
@@ -140,7 +140,7 @@ fn replayed_packets_are_decoded_once() {
 }
 
 #[test]
-fn a_flood_of_reports_is_bounded_and_what_it_ends_with_is_told() {
+fn flood_of_receiver_reports_is_limited_and_the_last_loss_is_reported() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, false);
     let offer = client.offer();
@@ -181,7 +181,7 @@ fn a_flood_of_reports_is_bounded_and_what_it_ends_with_is_told() {
     );
 
     let now = |stats: &mixminus::rtc::PeerStats| stats.loss_percent.load(Ordering::Relaxed);
-    // A media stream is what has a deadline every now and then.
+    // Only a media stream has a regular deadline, at which the last report is handed on.
     let mut last = losses.last().cloned();
     assert!(client.run(15 * SECOND, |client| {
         client.send(&[0xfc, 9]);
@@ -193,9 +193,10 @@ fn a_flood_of_reports_is_bounded_and_what_it_ends_with_is_told() {
     server.rtc.stop();
 }
 
-/// Every flight of the client's is preceded by a damaged copy: the call may fail, the server may not.
+/// Every flight of the client is preceded by a damaged copy: the client may fail to connect, but
+/// the server must not be affected.
 #[test]
-fn damaged_flights_hurt_nobody_else() {
+fn damaged_dtls_flights_do_not_affect_other_clients() {
     let server = Server::start(|_| {});
     let mut healthy = Client::new(99, true);
     server.join(&mut healthy, 99, same);
@@ -224,13 +225,14 @@ fn damaged_flights_hurt_nobody_else() {
 }
 
 #[test]
-fn random_bytes_from_a_client_s_own_address_are_dropped() {
+fn random_bytes_from_a_clients_own_address_are_dropped() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     server.join(&mut client, 1, same);
     assert!(client.run(5 * SECOND, |client| client.connected
         && client.channel.is_some()));
-    // Its source is known from here on; a new one would have to wait its turn among the random ones.
+    // This registers the client's SSRC. A new SSRC later would compete with those of the random
+    // packets.
     client.send(&[0xfc, 1]);
     assert!(client.run(SECOND, |client| client.packets.len() == 1));
     let media = server.rtc.media_addr();

@@ -1,4 +1,5 @@
-//! The network thread end to end on loopback: real sockets, real ICE, DTLS, SRTP and SCTP, a mixer that echoes.
+//! The network thread end to end on loopback: real sockets, ICE, DTLS, SRTP and SCTP, with a mixer
+//! that echoes.
 
 mod client;
 mod control;
@@ -23,10 +24,11 @@ use tokio::sync::oneshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How often a ring that nobody is woken for is looked into.
+/// How often the tests poll a ring that wakes no thread.
 const POLL: Duration = Duration::from_micros(500);
 
-/// A server whose mixer sends each packet back to its sender, and names the sender and another in it.
+/// A server whose mixer returns each packet to its sender, with the sender and another participant
+/// as contributors.
 struct Server {
     rtc: Rtc,
     handle: RtcHandle,
@@ -79,14 +81,14 @@ impl Server {
         self.control.borrow_mut()
     }
 
-    /// Asks for an ICE restart; what comes of it.
+    /// Requests an ICE restart; the future resolves to its result.
     fn restart(&self, id: u32, restart: Restart) -> impl Future<Output = RestartResult> + use<> {
         let (reply, answer) = oneshot::channel();
         self.control().restart(ParticipantId(id), restart, reply);
         async { answer.await.unwrap_or(Err(RestartError::Unknown)) }
     }
 
-    /// Joins `client` with its offer changed by `edit`.
+    /// Lets `client` join with its offer changed by `edit`; returns the answer.
     fn join(&self, client: &mut Client, id: u32, edit: impl FnOnce(String) -> String) -> String {
         let offer = edit(client.offer());
         let accepted = self
@@ -116,7 +118,7 @@ fn same(offer: String) -> String {
 }
 
 #[test]
-fn a_client_is_heard_and_hears() {
+fn client_is_heard_and_hears() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1234, true);
     let begin = Instant::now();
@@ -165,7 +167,7 @@ fn a_client_is_heard_and_hears() {
 }
 
 #[test]
-fn who_never_connects_is_reaped() {
+fn peer_that_never_connects_is_removed() {
     let server = Server::start(|config| config.connect_timeout = Duration::from_millis(300));
     let mut client = Client::new(1, false);
     server.join(&mut client, 5, same);
@@ -179,7 +181,7 @@ fn who_never_connects_is_reaped() {
 }
 
 #[test]
-fn who_falls_silent_is_disconnected_then_gone() {
+fn peer_that_falls_silent_is_reported_disconnected_and_then_removed() {
     let server = Server::start(|config| {
         config.disconnected_after = 6 * SECOND;
         config.consent_timeout = 8 * SECOND;
@@ -203,7 +205,7 @@ fn who_falls_silent_is_disconnected_then_gone() {
 }
 
 #[test]
-fn a_client_s_close_is_noticed_at_once() {
+fn close_by_the_client_is_noticed_at_once() {
     use rtc::sansio::Protocol;
     let server = Server::start(|_| {});
     for (id, data) in [(1, true), (2, false)] {
@@ -224,7 +226,7 @@ fn a_client_s_close_is_noticed_at_once() {
 }
 
 #[test]
-fn the_server_s_close_reaches_the_client() {
+fn close_by_the_server_reaches_the_client() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     server.join(&mut client, 1, same);

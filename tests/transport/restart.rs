@@ -25,8 +25,9 @@ fn ice_restart_loses_no_packet_in_either_direction() {
         Some(RestartError::Unknown)
     );
 
-    // The core of this client forgets its pair as soon as it restarts. Others send on, and hear on; so what this one
-    // sends meanwhile was encrypted before, and what it hears is counted at its socket.
+    // The core of this client discards its candidate pair when it restarts; those of other clients
+    // keep sending and receiving meanwhile. Therefore the packets that this client sends during the
+    // restart are encrypted beforehand, and those that it receives are counted at its socket.
     client.kept = Some(Vec::new());
     for _ in 0..PACKETS {
         client.send(&[0xfc, 2]);
@@ -44,7 +45,7 @@ fn ice_restart_loses_no_packet_in_either_direction() {
     let (ufrag, pwd) = client.restart();
     talk(&mut client, 20, media);
     let answer = ask(&server, 1, &ufrag, &pwd).expect("restarted");
-    // The answer takes its time to the client.
+    // The answer reaches the client after a delay.
     talk(&mut client, 100, media);
     assert!(!before.contains(&answer.ufrag));
     assert!(answer.candidates[0].starts_with("candidate:1 1 udp "));
@@ -62,7 +63,7 @@ fn ice_restart_loses_no_packet_in_either_direction() {
         heard(&client)
     );
     assert_eq!(server.echoed.try_iter().count(), PACKETS, "and was heard");
-    // The client's core has its pair as well.
+    // By now the client's core has selected a pair as well.
     client.packets.clear();
     assert!(client.run(3 * SECOND, |client| {
         client.send(&[0xfc, 3]);
@@ -76,7 +77,7 @@ fn ice_restart_loses_no_packet_in_either_direction() {
     server.rtc.stop();
 }
 
-/// An answer with other ICE credentials.
+/// Returns the answer with other ICE credentials.
 fn with_credentials(answer: &str, ufrag: &str, pwd: &str) -> String {
     let line = |name: &str| {
         let line = answer.lines().find(|line| line.starts_with(name));
@@ -87,7 +88,7 @@ fn with_credentials(answer: &str, ufrag: &str, pwd: &str) -> String {
         .replace(&line("a=ice-pwd:"), &format!("a=ice-pwd:{pwd}"))
 }
 
-/// Asks for a restart of a participant with these credentials.
+/// Requests an ICE restart of a participant with these credentials.
 fn ask(server: &Server, id: u32, ufrag: &str, pwd: &str) -> Result<RestartAnswer, RestartError> {
     let restart = Restart {
         ufrag: ufrag.to_owned(),
@@ -100,12 +101,12 @@ fn ask(server: &Server, id: u32, ufrag: &str, pwd: &str) -> Result<RestartAnswer
     runtime.block_on(server.restart(id, restart))
 }
 
-/// Packets of the talk around a restart; each stands for 20 ms.
+/// Packets that are sent around a restart; each stands for 20 ms.
 const PACKETS: usize = 300;
 
-/// A client that restarts ICE in an endless row is refused, and other clients miss no packet of theirs.
+/// A client that restarts ICE again and again is refused, and other clients lose no packet.
 #[test]
-fn a_row_of_restarts_is_refused_and_costs_others_nothing() {
+fn repeated_ice_restarts_are_refused_and_cost_other_clients_no_packet() {
     let server = Server::start(|_| {});
     let mut healthy = Client::new(99, false);
     server.join(&mut healthy, 99, same);
@@ -178,12 +179,12 @@ fn trickled_candidates_are_checked() {
     server.rtc.stop();
 }
 
-/// A client that nominates with its very first check and sends it only once.
+/// A client that nominates with its first check and sends the check only once.
 #[test]
-fn an_impatient_nomination_is_answered_at_once() {
+fn nomination_with_the_first_check_is_answered_at_once() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, false);
-    // It starts DTLS, too.
+    // The client also starts DTLS.
     let offer = client.offer().replace("a=setup:actpass", "a=setup:active");
     let accepted = server
         .handle
@@ -221,10 +222,12 @@ fn an_impatient_nomination_is_answered_at_once() {
         }
     }
     assert!(answered.expect("answered") < Duration::from_millis(100));
-    // Our own check has not been answered, so nothing is selected: no ClientHello is taken yet, but kept.
+    // The server's own check has not been answered, so no pair is selected: a ClientHello is kept
+    // but not processed yet.
     let response = client::response(&checked.expect("checked"), &ours("a=ice-pwd:"));
     socket.send_to(&response, media).expect("sent");
-    // A ClientHello with extended master secret, one group, one signature and one SRTP profile.
+    // A ClientHello with extended master secret, one group, one signature algorithm and one SRTP
+    // profile.
     let extensions = [
         0, 0x17, 0, 0, 0, 0x0a, 0, 4, 0, 2, 0, 0x1d, 0, 0x0d, 0, 4, 0, 2, 4, 3, 0, 0x0e, 0, 5, 0,
         2, 0, 1, 0,
@@ -247,7 +250,7 @@ fn an_impatient_nomination_is_answered_at_once() {
 }
 
 #[test]
-fn a_client_that_only_answers_checks_connects() {
+fn ice_lite_client_connects() {
     let server = Server::start(|_| {});
     let mut client = Client::lite(1);
     let offer = |offer: String| offer.replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n");

@@ -1,4 +1,4 @@
-// How long to wait before the next try.
+// How long to wait before the next attempt.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -9,7 +9,7 @@ import { VirtualClock } from './fakes.mjs';
 const longest = () => 1;
 const shortest = () => 0;
 
-test('backoff: the first try after a loss is immediate, the pauses double up to ten seconds', () => {
+test('backoff: the first attempt after a loss is immediate, the pauses double up to ten seconds', () => {
   const pauses = Array.from({ length: 8 }, (_, failures) => pauseMs(failures, longest));
   assert.deepEqual(pauses, [0, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
 });
@@ -22,7 +22,7 @@ test('backoff: the last third is random', () => {
   }
 });
 
-test('backoff: a pause ends by itself, or when it is woken', async () => {
+test('backoff: a pause ends by itself or when it is woken', async () => {
   const clock = new VirtualClock();
   const pause = new Pause(clock);
   const ended = [];

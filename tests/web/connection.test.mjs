@@ -1,4 +1,4 @@
-// The connection's numbers, its first moments, and its SDP.
+// The connection's statistics, its first moments, and its SDP.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -7,7 +7,10 @@ import { CallStats } from '../../src/web/model/call-stats.js';
 import { connected } from '../../src/web/net/peer-connection.js';
 import * as sdp from '../../src/web/net/sdp.js';
 
-/** A peer connection that reports the round trips of its pairs, `selected` being in use. */
+/**
+ * Returns a peer connection that reports the round trips of its pairs, of which `selected` is in
+ * use.
+ */
 function line({ selected, pairs }) {
   const entries = pairs.map(([id, seconds, answers]) => [id, {
     type: 'candidate-pair', id, nominated: true, currentRoundTripTime: seconds, responsesReceived: answers,
@@ -20,7 +23,7 @@ test('call stats: the round trip is that of the path in use, not of one before a
   assert.equal((await new CallStats().measure(pc)).roundTripMs, 10);
 });
 
-test('call stats: a round trip that is not measured any more is not shown any more', async () => {
+test('call stats: a round trip that is no longer measured is no longer shown', async () => {
   const stats = new CallStats();
   const pairs = [['one', 6.143, 9]];
   const shown = [];
@@ -29,12 +32,12 @@ test('call stats: a round trip that is not measured any more is not shown any mo
   assert.equal((await stats.measure(line({ selected: 'one', pairs: [['one', 0.02, 10]] }))).roundTripMs, 20);
 });
 
-/** A peer connection with these counters. */
+/** Returns a peer connection with these counters. */
 function inbound(counters) {
   return { getStats: async () => new Map([['in', { type: 'inbound-rtp', kind: 'audio', ...counters }]]) };
 }
 
-test('call stats: loss and buffer are those since the last look', async () => {
+test('call stats: loss and buffer are those since the last call', async () => {
   const stats = new CallStats();
   await stats.measure(inbound({ packetsReceived: 100, packetsLost: 50, jitterBufferEmittedCount: 1_000, jitterBufferDelay: 100 }));
   const now = await stats.measure(inbound({ packetsReceived: 190, packetsLost: 60, jitterBufferEmittedCount: 2_000, jitterBufferDelay: 140 }));
@@ -43,7 +46,7 @@ test('call stats: loss and buffer are those since the last look', async () => {
   assert.deepEqual([anew.lossPercent, anew.bufferMs], [null, null], 'a new connection counts from zero again');
 });
 
-test('peer connection: a first connection that fails was not lost', async () => {
+test('peer connection: a first connection that fails does not count as lost', async () => {
   const pc = Object.assign(new EventTarget(), { connectionState: 'connecting' });
   const failed = (before) => connected(pc, 1_000, Promise.resolve('interrupted'), before);
   await assert.rejects(failed(false), { message: 'No connection yet.' });
@@ -62,7 +65,7 @@ test('sdp: a fragment names the credentials, the media section and the late cand
   assert.match(sdp.restart(OFFER), /a=candidate:1 1 udp/);
 });
 
-test('sdp: the answer to a restart has the fragment’s credentials and candidates, and no others', () => {
+test('sdp: the answer to a restart has only the fragment’s credentials and candidates', () => {
   const fragment = 'a=ice-ufrag:new\r\na=ice-pwd:fresh\r\na=candidate:7 y\r\n';
   const answer = sdp.restarted(OFFER, fragment);
   assert.match(answer, /a=ice-ufrag:new\r\na=ice-pwd:fresh\r\na=mid:0\r\na=candidate:7 y\r\nm=application/);

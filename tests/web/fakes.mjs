@@ -1,6 +1,6 @@
-// What the tests put in place of the browser: virtual time, and a call without a server.
+// Replacements for the browser in tests: virtual time, and a call without a server.
 
-/** Time that passes only when a test says so; a Clock of src/web/types.d.ts. */
+/** Time that advances only when a test says so; a Clock of src/web/types.d.ts. */
 export class VirtualClock {
   #now = 1_000;
   #timers = [];
@@ -15,7 +15,7 @@ export class VirtualClock {
     return () => (this.#timers = this.#timers.filter((other) => other !== timer));
   }
 
-  /** Lets `ms` pass and calls what falls due, in the order in which it does. */
+  /** Advances by `ms` and calls everything that is due, in the order of the due times. */
   pass(ms) {
     const end = this.#now + ms;
     for (;;) {
@@ -28,13 +28,13 @@ export class VirtualClock {
     this.#now = end;
   }
 
-  /** How many timers run. */
+  /** The number of running timers. */
   get pending() {
     return this.#timers.length;
   }
 }
 
-/** A call whose connection and events are the test's; keeps what was said. */
+/** A call whose connection and events the test controls; keeps the commands that were sent. */
 export class FakeCall extends EventTarget {
   id = 'me';
   room = 'harbour';
@@ -42,31 +42,31 @@ export class FakeCall extends EventTarget {
   online = true;
   said = [];
 
-  /** False when there is no way to send, as `Call.say`. */
+  /** Keeps a command; returns false if there is no connection, like `Call.say`. */
   say(command) {
     if (!this.online) return false;
     this.said.push(command);
     return true;
   }
 
-  /** What was said since the last call, without the commands' arguments. */
+  /** Returns the names of the commands since the last call. */
   get words() {
     return this.said.splice(0).map(({ command }) => command);
   }
 
-  /** Dispatches an event; node 18 has no CustomEvent. */
+  /** Dispatches an event; Node 18 has no CustomEvent. */
   tell(type, detail) {
     this.dispatchEvent(Object.assign(new Event(type), { detail }));
   }
 
-  /** Loses the server, or finds it again. */
+  /** Connects to the server or loses it. */
   connect(online) {
     this.online = online;
     this.tell('state');
   }
 }
 
-/** A pseudo-random generator with a seed: numbers from 0 up to 1. */
+/** Returns a pseudo-random generator with a seed, for numbers in 0..1 (1 excluded). */
 export function seeded(seed) {
   let state = seed >>> 0;
   return () => {
@@ -78,7 +78,7 @@ export function seeded(seed) {
   };
 }
 
-/** A participant as the server describes it. */
+/** Returns a participant as the server describes it. */
 export function participant(id, more = {}) {
   return { id, name: id, muted: false, talking: false, connected: true, talks: true, ...more };
 }

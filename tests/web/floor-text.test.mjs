@@ -1,4 +1,4 @@
-// The floor in words.
+// The texts for the state of the floor.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -11,18 +11,18 @@ function floor({ own = { state: 'idle' }, talkers = [], mode = 'ptt', mayRequest
   return { own, mode, mayRequest, places, talkers: new Map(talkers.map((name, at) => [`id-${at}`, { name, until: null }])) };
 }
 
-/** What the display says in short and in full. */
+/** Returns the state, the short text and the second line of the display. */
 function text(parts, page = {}) {
   const { state, words, more } = floorText(floor(parts), { ...PAGE, ...page });
   return [state, words, more];
 }
 
-test('floor text: without a server there is no floor, whatever was before', () => {
+test('floor text: without a server the floor is offline, whatever its state was', () => {
   const own = { state: 'held', burst: 1, until: 5, total: 5 };
   assert.deepEqual(text({ own }, { online: false }), ['offline', 'Not connected', 'Waiting for the server.']);
 });
 
-test('floor text: every state of a request has words of its own', () => {
+test('floor text: every state of a request has its own text', () => {
   const states = [
     { state: 'idle' }, { state: 'asking' }, { state: 'queued', position: 2, size: 3 }, { state: 'held', burst: 1, until: 9, total: 9 },
     { state: 'ending', burst: 1, until: 9, total: 9, cause: 2 },
@@ -33,13 +33,13 @@ test('floor text: every state of a request has words of its own', () => {
   for (const sentence of words) assert.doesNotMatch(sentence, /undefined|null|NaN/);
 });
 
-test('floor text: the time of a turn is passed on', () => {
+test('floor text: the time limit of the talk-spurt is passed on', () => {
   const own = { state: 'held', burst: 1, until: 9, total: 10 };
   const { until, total } = floorText(floor({ own }), PAGE);
   assert.deepEqual([until, total], [9, 10]);
 });
 
-test('floor text: the display agrees with the latch and with the keys that there are', () => {
+test('floor text: the instruction depends on the latch and on the available keys', () => {
   assert.equal(text({})[2], 'Hold the button or space bar to talk.');
   assert.equal(text({}, { latch: true })[2], 'Press the button or space bar to talk.');
   assert.equal(text({}, { touch: true })[2], 'Hold the button to talk.');
@@ -51,7 +51,7 @@ test('floor text: a denied request names the holder', () => {
   assert.equal(text({ own: { state: 'refused', why: 'denied', cause: 99, reason: 'No.' } })[2], 'No.');
 });
 
-test('floor text: the talkers are named, many are counted', () => {
+test('floor text: up to two talkers are named, further ones are counted', () => {
   assert.equal(names(floor({ talkers: [] })), '');
   assert.equal(names(floor({ talkers: ['Ann'] })), 'Ann');
   assert.equal(names(floor({ talkers: ['Ann', ''] })), 'Ann and Somebody');
@@ -59,7 +59,7 @@ test('floor text: the talkers are named, many are counted', () => {
   assert.equal(names(floor({ talkers: ['Ann', 'Ben', 'Cem', 'Dan'] })), 'Ann, Ben and 2 others');
 });
 
-test('floor text: a press is offered only where it can do something', () => {
+test('floor text: a press is offered only if it has an effect', () => {
   assert.match(text({ talkers: ['Ann'] })[2], /join the queue/);
   assert.match(text({ talkers: ['Ann'], mode: 'multi:2', places: 2 })[2], /join in/);
   assert.match(text({ talkers: ['Ann'], mode: 'broadcast', mayRequest: false })[2], /only the presenter/);

@@ -1,7 +1,8 @@
-// The floor in random walks against a stub of the server: keys, other talkers, outages, lost requests, fresh joins.
+// Random walks of the floor against a stub of the server: keys, other talkers, outages, lost
+// requests, new joins.
 //
-// Whatever happens, the microphone is open only while the key is down and a moment longer, and whenever no message is
-// under way the page and the server agree.
+// Whatever happens, the microphone is open only while the key is pressed and a moment longer, and
+// whenever no message is under way the page and the server agree.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -17,13 +18,16 @@ const LIMIT_MS = 6_000;
 const MOST_WAITING = 1;
 const OTHERS = ['ann', 'ben', 'cem'];
 const MOST_DELAY_MS = 120;
-// The last syllable, a release and its answers. Shorter than a turn, whose end would mend a release that was forgotten.
+// The last syllable, a release and its responses. Shorter than a talk-spurt, whose end would repair
+// a forgotten release.
 const SETTLE_MS = HANG_MS + 4 * MOST_DELAY_MS;
 const EVERYTHING = ['asking', 'denied', 'ending', 'held', 'idle', 'lost', 'queued', 'revoked', 'unanswered'];
 
-/** The floor of one room as the server decides it, for a page and three others who need no messages. */
+/**
+ * The server's floor of one room, for the page and three other participants, who need no messages.
+ */
 class Server {
-  /** Participant -> burst. */
+  /** The talk-spurt number of each holder, by participant. */
   holders = new Map();
   queue = [];
   #bursts = 0;
@@ -32,14 +36,14 @@ class Server {
   #places;
   #tell;
 
-  /** - `tell(event, to)`: sends an event to one participant, or to everybody. */
+  /** - `tell(event, to)`: sends an event to one participant, or to all. */
   constructor({ clock, places, tell }) {
     this.#clock = clock;
     this.#places = places;
     this.#tell = tell;
   }
 
-  /** The state that a new connection begins with. */
+  /** The state that a new connection receives. */
   get floor() {
     const holders = [...this.holders].map(([id, burst]) => ({ participant: id, burst, left_ms: LIMIT_MS }));
     return { holders, queue: [...this.queue] };
@@ -106,19 +110,19 @@ class Server {
   }
 }
 
-/** A page and its server, with messages that take their time but keep their order. */
+/** A page and its server, with messages that are delayed but keep their order. */
 class World {
   clock = new VirtualClock();
   call = new FakeCall();
   keyDown = false;
-  /** The states, and the reasons of refusals, that the floor has been in. */
+  /** The states that the floor has been in, and the reasons of its refusals. */
   reached = new Set();
   /** When the microphone must be closed at the latest. */
   #closedBy = -Infinity;
   #random;
   #places;
   #joins = 0;
-  /** Cut when the path is down: messages wait for it. */
+  /** Messages that wait while the path is down. */
   #up = [];
   #down = [];
   #path = true;
@@ -137,7 +141,7 @@ class World {
     this.#snapshot();
   }
 
-  /** One thing that happens, then some time. */
+  /** Makes one random thing happen, then lets some time pass. */
   step() {
     const happens = Math.floor(this.#random() * 14);
     const other = OTHERS[Math.floor(this.#random() * OTHERS.length)];
@@ -149,7 +153,7 @@ class World {
     else if (happens === 12) this.#lossy = !this.#lossy;
     else if (this.#random() < 0.3) this.rejoin();
     this.check();
-    // Often shorter than a message's way, now and then as long as a turn.
+    // Often shorter than the delay of a message, sometimes as long as a talk-spurt.
     this.pass(this.#random() < 0.9 ? this.#random() * 200 : this.#random() * LIMIT_MS);
   }
 
@@ -164,7 +168,7 @@ class World {
     this.floor.release();
   }
 
-  /** The path goes down or comes back; the session outlives it. */
+  /** Takes the path down or up; the session outlives that. */
   cut(path) {
     this.#path = path;
     if (path) this.#deliver();
@@ -172,7 +176,7 @@ class World {
     if (path) this.call.tell('sync');
   }
 
-  /** A fresh join: another participant, who has asked for nothing. The former one leaves. */
+  /** Joins again as another participant without a request. The former participant leaves. */
   rejoin() {
     const former = this.call.id;
     this.#up = [];
@@ -190,7 +194,7 @@ class World {
     this.call.tell('sync');
   }
 
-  /** Ends all trouble, and lets everything happen that is under way. */
+  /** Ends all trouble, and lets everything arrive that is under way. */
   settle() {
     this.#lossy = false;
     if (!this.#path) this.cut(true);
@@ -199,7 +203,7 @@ class World {
   }
 
   pass(ms) {
-    // In small steps, so that `check` sees the states between.
+    // In small steps, so that `check` sees the states in between.
     for (let left = ms; left > 0; left -= 10) {
       this.clock.pass(Math.min(10, left));
       this.check();
@@ -213,7 +217,7 @@ class World {
     if (this.#quiet) this.#agree();
   }
 
-  /** Whether nothing is under way between the page and the server. */
+  /** Whether no message is under way between the page and the server. */
   get #quiet() {
     return this.call.online && this.#up.length === 0 && this.#down.length === 0;
   }
@@ -248,7 +252,7 @@ class World {
     return true;
   }
 
-  /** Not before the message in front. */
+  /** Returns when a new message is due, but not before the one in front of it. */
   #due(queue) {
     return Math.max(queue.at(-1)?.due ?? 0, this.clock.now() + this.#random() * MOST_DELAY_MS);
   }
@@ -264,7 +268,9 @@ class World {
   }
 }
 
-/** Walks about, then comes to rest in one of two ways, and compares the page with the server. */
+/**
+ * Walks at random, then comes to rest in one of two ways, and compares the page with the server.
+ */
 function walk(seed, places) {
   const world = new World(seeded(seed), places);
   for (let step = 0; step < STEPS; step += 1) world.step();
@@ -289,7 +295,7 @@ function walk(seed, places) {
 }
 
 for (const places of [1, 2]) {
-  test(`floor: ${WALKS} random walks with ${places} at a time never leave a microphone open, and end in agreement`, () => {
+  test(`floor: ${WALKS} random walks with ${places} places never leave a microphone open, and end with page and server in agreement`, () => {
     const reached = new Set();
     for (let seed = 1; seed <= WALKS; seed += 1) {
       try {
@@ -299,7 +305,7 @@ for (const places of [1, 2]) {
         throw error;
       }
     }
-    // A walk that leaves something out proves nothing about it.
+    // A walk that misses a state proves nothing about it.
     assert.deepEqual([...reached].sort(), EVERYTHING);
   });
 }

@@ -1,4 +1,4 @@
-// The floor's state machine, arrow by arrow.
+// The floor's state machine, transition by transition.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -11,7 +11,7 @@ const ASK_AGAIN_MS = 1_000;
 const LINGER_MS = 2_500;
 const LIMIT_MS = 30_000;
 
-/** A floor in a room of the given mode, and what moves it. */
+/** Returns a floor in a room of the given mode, and what drives it. */
 function radio(mode = 'ptt', room = {}) {
   const call = new FakeCall();
   const clock = new VirtualClock();
@@ -31,7 +31,7 @@ function taken(hear, { participant = 'ann', name = 'Ann', burst = 9 } = {}) {
   hear({ event: 'floor_taken', participant, name, burst, duration_ms: LIMIT_MS, may_request: true });
 }
 
-/** A radio whose person holds the floor. */
+/** Returns a floor that the person holds. */
 function talking(mode) {
   const parts = radio(mode);
   parts.floor.press();
@@ -41,7 +41,7 @@ function talking(mode) {
   return parts;
 }
 
-test('floor: a press asks, and the microphone is open from the press on', () => {
+test('floor: a press requests the floor, and the microphone is open from the press on', () => {
   const { call, floor } = radio();
   assert.equal(floor.live, false);
   floor.press();
@@ -50,7 +50,7 @@ test('floor: a press asks, and the microphone is open from the press on', () => 
   assert.equal(floor.live, true);
 });
 
-test('floor: a grant while asking holds the floor until its time is up', () => {
+test('floor: a grant while asking holds the floor until the time limit', () => {
   const { clock, floor, hear } = radio();
   floor.press();
   granted(hear);
@@ -71,7 +71,7 @@ test('floor: a queued request closes the microphone, and its grant opens it', ()
   assert.equal(floor.live, true);
 });
 
-test('floor: a denied request is refused until the key has been up for a while', () => {
+test('floor: a denied request stays refused until the key has been released for a while', () => {
   const { clock, floor, hear } = radio();
   floor.press();
   hear({ event: 'floor_denied', id: 'floor-1', cause: 1, reason: 'busy', holder: 'ann' });
@@ -103,7 +103,7 @@ test('floor: a queued request can be denied', () => {
   assert.equal(floor.own.state, 'refused');
 });
 
-test('floor: a revocation with a grace period ends, and is then refused', () => {
+test('floor: a revocation with a grace period leads to ending, then to refused', () => {
   const { clock, floor, hear } = talking();
   hear({ event: 'floor_revoked', participant: 'me', burst: 1, cause: 2, grace_ms: 700 });
   assert.deepEqual(floor.own, { state: 'ending', burst: 1, cause: 2, until: clock.now() + 700, total: 700 });
@@ -129,14 +129,14 @@ test('floor: a grant repeated during the grace period does not prolong it', () =
   assert.equal(floor.own.state, 'ending');
 });
 
-test('floor: a revocation of somebody else, or of a former burst, changes nothing', () => {
+test('floor: a revocation of another participant, or of an earlier talk-spurt, changes nothing', () => {
   const { floor, hear } = talking();
   hear({ event: 'floor_revoked', participant: 'ann', burst: 1, cause: 2, grace_ms: 0 });
   hear({ event: 'floor_revoked', participant: 'me', burst: 0, cause: 2, grace_ms: 0 });
   assert.equal(floor.own.state, 'held');
 });
 
-test('floor: the end of the own burst at the server ends it here, and keeps the announced cause', () => {
+test('floor: the end of the own talk-spurt at the server ends it on the page, with the announced cause', () => {
   for (const end of [{ event: 'floor_idle' }, { event: 'floor_released', participant: 'me', burst: 1 }]) {
     const { floor, hear } = talking();
     hear({ event: 'floor_revoked', participant: 'me', burst: 1, cause: 2, grace_ms: 700 });
@@ -146,7 +146,7 @@ test('floor: the end of the own burst at the server ends it here, and keeps the 
   }
 });
 
-test('floor: a room state in which somebody else holds the floor takes it away', () => {
+test('floor: a room state with another holder ends the own floor', () => {
   const { floor, enter } = talking();
   enter({ floor: { holders: [{ participant: 'ann', burst: 2, left_ms: 5_000 }], queue: [] } });
   assert.deepEqual([floor.own.state, floor.own.why], ['refused', 'revoked']);
@@ -194,7 +194,7 @@ test('floor: releasing the key leaves the queue at once', () => {
   assert.deepEqual(call.words, ['floor_release']);
 });
 
-test('floor: a key that is down again within the last syllable goes on in the same burst', () => {
+test('floor: a key that is pressed again within the last syllable continues the talk-spurt', () => {
   const { call, clock, floor } = talking();
   floor.release();
   clock.pass(HANG_MS - 1);
@@ -204,7 +204,7 @@ test('floor: a key that is down again within the last syllable goes on in the sa
   assert.deepEqual(call.words, []);
 });
 
-test('floor: a grant that crosses the release is given back', () => {
+test('floor: a grant that crosses the release is released', () => {
   const { call, clock, floor, hear } = radio();
   floor.press();
   floor.release();
@@ -217,7 +217,7 @@ test('floor: a grant that crosses the release is given back', () => {
   assert.equal(floor.talkers.has('me'), false, 'the person is not shown as somebody else who talks');
 });
 
-test('floor: an unanswered request is repeated twice, then refused and given back', () => {
+test('floor: an unanswered request is repeated twice, then refused and released', () => {
   const { call, clock, floor } = radio();
   floor.press();
   clock.pass(2 * ASK_AGAIN_MS);
@@ -227,7 +227,7 @@ test('floor: an unanswered request is repeated twice, then refused and given bac
   assert.deepEqual(call.words, ['floor_release']);
 });
 
-test('floor: a late answer to a former request is ignored', () => {
+test('floor: a late response to an earlier request is ignored', () => {
   const { clock, floor, hear } = radio();
   floor.press();
   floor.release();
@@ -239,7 +239,7 @@ test('floor: a late answer to a former request is ignored', () => {
   assert.deepEqual(floor.own, { state: 'held', burst: 2, until: null, total: null });
 });
 
-test('floor: a request that left the queue without a grant is made again', () => {
+test('floor: a request that left the queue without a grant is repeated', () => {
   const { call, clock, floor, hear } = radio();
   floor.press();
   hear({ event: 'floor_queued', id: 'floor-1', position: 1, size: 1 });
@@ -249,14 +249,14 @@ test('floor: a request that left the queue without a grant is made again', () =>
   assert.deepEqual(call.words, ['floor_request']);
 });
 
-test('floor: the answer to a request counts although a former one’s grant has come and gone before it', () => {
+test('floor: the response to a request counts although the grant of an earlier request came and ended before it', () => {
   for (const down of [true, false]) {
     const { call, clock, floor, hear } = radio();
     floor.press();
     floor.release();
     clock.pass(HANG_MS);
     floor.press();
-    // The promotion of the former request, before the server heard of its release.
+    // The grant of the earlier request, sent before the server received its release.
     hear({ event: 'floor_granted', burst: 1, duration_ms: LIMIT_MS });
     taken(hear);
     assert.equal(floor.own.state, 'refused');
@@ -268,7 +268,7 @@ test('floor: the answer to a request counts although a former one’s grant has 
   }
 });
 
-test('floor: a lost connection refuses every state that wants the floor, and the release is owed', () => {
+test('floor: a lost connection refuses every request and grant, and the release is sent later', () => {
   for (const reach of ['asking', 'queued', 'held', 'ending']) {
     const { call, floor, hear } = radio();
     floor.press();
@@ -286,7 +286,7 @@ test('floor: a lost connection refuses every state that wants the floor, and the
   }
 });
 
-test('floor: nothing is told to a server that does not answer, even where the channel is still open', () => {
+test('floor: nothing is sent to a server that does not answer, even if the channel is still open', () => {
   const { call, floor } = talking();
   call.say = (command) => call.said.push(command) > 0;
   call.connect(false);
@@ -305,7 +305,7 @@ test('floor: a press without a connection is refused at once', () => {
   assert.deepEqual([floor.own.state, floor.own.why, floor.live], ['refused', 'lost', false]);
 });
 
-test('floor: a grant that arrives after the connection was lost is given back', () => {
+test('floor: a grant that arrives after the connection was lost is released', () => {
   const { call, floor, hear } = radio();
   floor.press();
   call.connect(false);
@@ -316,7 +316,7 @@ test('floor: a grant that arrives after the connection was lost is given back', 
   assert.deepEqual(call.words, ['floor_release']);
 });
 
-test('floor: a new participant owes nothing and knows nobody', () => {
+test('floor: a new participant has nothing to release and knows no talkers', () => {
   const { call, floor, hear } = talking('multi:2');
   taken(hear);
   hear({ event: 'floor_queue', queue: ['ben'] });
@@ -327,7 +327,7 @@ test('floor: a new participant owes nothing and knows nobody', () => {
   assert.deepEqual([floor.talkers.size, floor.queue], [0, []]);
 });
 
-test('floor: a press that may not talk is refused without asking', () => {
+test('floor: a press while muted is refused without a request', () => {
   const { call, clock, floor } = radio();
   floor.refuse('muted');
   assert.deepEqual(floor.own, { state: 'refused', why: 'muted' });
@@ -336,7 +336,7 @@ test('floor: a press that may not talk is refused without asking', () => {
   assert.equal(floor.own.state, 'idle');
 });
 
-test('floor: an open room needs no key and keeps the microphone open', () => {
+test('floor: a room without floor control keeps the microphone open without a key', () => {
   const { call, floor, enter } = talking();
   enter({ mode: 'open' });
   assert.equal(floor.guarded, false);
@@ -350,7 +350,7 @@ test('floor: an open room needs no key and keeps the microphone open', () => {
   assert.deepEqual(call.words, ['floor_request'], 'the key counts as up since the room was open');
 });
 
-test('floor: nobody is heard before the room’s mode is known', () => {
+test('floor: the microphone is closed until the room’s mode is known', () => {
   const floor = new Floor(new FakeCall(), new VirtualClock());
   assert.equal(floor.live, false);
   assert.equal(floor.guarded, false);
@@ -376,7 +376,7 @@ test('floor: the holders and the queue follow the server', () => {
   assert.deepEqual([floor.talkers.size, floor.mayRequest], [0, true]);
 });
 
-test('floor: a moderator gives the floor to a waiting participant', () => {
+test('floor: grant sends the moderator’s command for a waiting participant', () => {
   const { call, floor } = radio('moderated');
   floor.grant('ann');
   assert.deepEqual(call.said, [{ command: 'floor_grant', participant: 'ann' }]);

@@ -1,4 +1,5 @@
-// The page as a whole: what index.html preloads, and the wire's types against the API's description.
+// The page as a whole: what index.html preloads, and the wire types compared with the OpenAPI
+// document.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -9,7 +10,7 @@ const WEB = new URL('web/', SRC);
 
 const read = (url) => readFileSync(url, 'utf8');
 
-/** The page's modules, relative to its folder. */
+/** Returns the page's modules, relative to its folder. */
 function modules(folder = '') {
   return readdirSync(new URL(folder, WEB), { withFileTypes: true }).flatMap((entry) => {
     if (entry.isDirectory()) return modules(`${folder}${entry.name}/`);
@@ -22,7 +23,7 @@ test('index.html preloads every module but the one that it runs', () => {
   assert.deepEqual(preloaded.sort(), modules().filter((path) => path !== 'app.js').sort());
 });
 
-/** The API's description; its folder may be renamed without a change here. */
+/** Returns the OpenAPI document; its folder may be renamed without a change here. */
 function openapi() {
   const folders = readdirSync(SRC, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const found = folders.filter(({ name }) => readdirSync(new URL(`${name}/`, SRC)).includes('openapi.json'));
@@ -30,7 +31,7 @@ function openapi() {
   return JSON.parse(read(new URL(`${found[0].name}/openapi.json`, SRC)));
 }
 
-/** Every value that a property called `name` may have, wherever in the description it is declared. */
+/** Returns every value that a property called `name` may have anywhere in the document. */
 function values(name, node) {
   if (node === null || typeof node !== 'object') return [];
   const own = node.properties?.[name];
@@ -38,13 +39,13 @@ function values(name, node) {
   return [...here, ...Object.values(node).flatMap((child) => values(name, child))];
 }
 
-test('types.d.ts knows the events that the API describes, and no other', () => {
+test('types.d.ts has exactly the events that the API describes', () => {
   const types = read(new URL('types.d.ts', WEB));
   const tags = [...types.matchAll(/Tagged<((?:'\w+'(?: \| )?)+)/g)].flatMap(([, list]) => list.match(/\w+/g));
   assert.deepEqual(tags.sort(), [...new Set(values('event', openapi().components.schemas))].sort());
 });
 
-test('types.d.ts knows only commands that the API describes', () => {
+test('types.d.ts has only commands that the API describes', () => {
   const types = read(new URL('types.d.ts', WEB));
   const commands = [...types.matchAll(/command: ((?:'\w+'(?: \| )?)+)/g)].flatMap(([, list]) => list.match(/\w+/g));
   const described = values('command', openapi().components.schemas);

@@ -1,4 +1,4 @@
-// Which rooms are monitored, how loud, and what the server is told of it.
+// Which rooms are monitored, how loud, and what the page tells the server about it.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -9,7 +9,7 @@ import { FakeCall, VirtualClock } from './fakes.mjs';
 
 const TELL_MS = 150;
 
-/** A browser's storage that holds `stored` under the key of the monitored rooms. */
+/** Returns a browser's storage that has `stored` under the key of the monitored rooms. */
 function storage(stored) {
   const values = new Map(stored === undefined ? [] : [['mixminus.listen', stored]]);
   return { getItem: (key) => values.get(key) ?? null, setItem: (key, value) => values.set(key, value), values };
@@ -26,11 +26,11 @@ function monitoring({ stored, active = true, rooms = ['harbour', 'anchorage', 'p
 }
 
 const lists = (call) => call.said.splice(0).map(({ command, rooms }) => {
-  assert.equal(command, 'listen');
+  assert.equal(command, 'monitor');
   return rooms.map(({ room, gain_db: gain }) => `${room} ${gain}`);
 });
 
-test('monitors: the server hears of the last of many quick changes', () => {
+test('monitors: the server is told only the last of many quick changes', () => {
   const { call, clock, monitors } = monitoring();
   for (const percent of [100, 80, 60, 50]) {
     monitors.set('anchorage', percent);
@@ -53,7 +53,7 @@ test('monitors: full volume is 0 dB, and a room that is not monitored has no vol
   assert.equal(monitors.volume('anchorage'), undefined);
 });
 
-test('monitors: the own room and rooms that do not exist are not asked for', () => {
+test('monitors: the own room and rooms that do not exist are not requested', () => {
   const { call, clock, monitors } = monitoring();
   monitors.set('harbour', 100);
   monitors.set('nowhere', 100);
@@ -88,7 +88,7 @@ test('monitors: a list that could not be sent is sent with the next connection',
   assert.deepEqual(lists(call), [['pier 0']], 'a new participant monitors nothing yet');
 });
 
-test('monitors: a refused room is left out, and the others are asked for again', () => {
+test('monitors: a refused room is omitted, and the others are requested again', () => {
   const { call, clock, monitors } = monitoring();
   monitors.set('pier', 100);
   monitors.set('anchorage', 100);
@@ -102,7 +102,7 @@ test('monitors: a refused room is left out, and the others are asked for again',
   assert.deepEqual(lists(call), [['pier 0', 'anchorage 0']]);
 });
 
-test('monitors: other rooms are heard only on a radio channel', () => {
+test('monitors: monitored rooms are heard only from a radio channel', () => {
   const { call, clock, monitors } = monitoring({ active: false });
   monitors.set('pier', 100);
   clock.pass(TELL_MS);
@@ -112,7 +112,7 @@ test('monitors: other rooms are heard only on a radio channel', () => {
   assert.deepEqual(lists(call), [['pier 0'], []]);
 });
 
-test('monitors: at most 16 rooms', () => {
+test('monitors: at most 16 rooms are monitored', () => {
   const { monitors } = monitoring();
   for (let room = 0; room < 15; room += 1) monitors.set(`room-${room}`, 100);
   assert.equal(monitors.full, false);
@@ -129,7 +129,7 @@ test('monitors: a change is dispatched and remembered', () => {
   assert.equal(store.values.get('mixminus.listen'), '[["pier",50]]');
 });
 
-test('monitors: what was remembered comes back, unless it makes no sense', () => {
+test('monitors: remembered rooms are restored, invalid ones are ignored', () => {
   assert.equal(monitoring({ stored: '[["pier",50]]' }).monitors.volume('pier'), 50);
   const { monitors } = monitoring({ stored: '[["a",4],["b",5],["c",100],["d",101],[7,50],["e","x"]]' });
   assert.deepEqual(['a', 'b', 'c', 'd', 'e'].map((room) => monitors.volume(room)), [undefined, 5, 100, undefined, undefined]);
@@ -139,7 +139,7 @@ test('monitors: what was remembered comes back, unless it makes no sense', () =>
   assert.equal(lists(call)[0].length, 16);
 });
 
-test('monitors: close tells the server nothing more', () => {
+test('monitors: nothing is sent after close', () => {
   const { call, clock, monitors } = monitoring();
   monitors.set('pier', 50);
   monitors.close();
@@ -147,7 +147,7 @@ test('monitors: close tells the server nothing more', () => {
   assert.deepEqual(lists(call), []);
 });
 
-test('settings: a storage that is refused remembers nothing and breaks nothing', () => {
+test('settings: a refused storage remembers nothing and causes no error', () => {
   const settings = new Settings(() => {
     throw new Error('refused');
   });
@@ -156,7 +156,7 @@ test('settings: a storage that is refused remembers nothing and breaks nothing',
   assert.equal(settings.recall('volume', '1'), '1');
 });
 
-test('settings: what is remembered is recalled under a name of its own', () => {
+test('settings: a value is remembered and recalled under its own key', () => {
   const store = storage();
   const settings = new Settings(() => store);
   settings.remember('name', 'Ann');

@@ -29,7 +29,7 @@ test('mute: the microphone is closed until the room’s mode is known', () => {
   assert.equal(track.enabled, true);
 });
 
-test('mute: the microphone is open only when the floor is and the person is not muted', () => {
+test('mute: the microphone is open only if the gate is open and the person is not muted', () => {
   const { track, mute, changes } = microphone();
   mute.set(true);
   assert.equal(track.enabled, false);
@@ -41,7 +41,7 @@ test('mute: the microphone is open only when the floor is and the person is not 
   assert.equal(changes(), 2);
 });
 
-test('mute: another microphone follows', () => {
+test('mute: a new microphone takes over the mute', () => {
   const { mute } = microphone();
   mute.set(true);
   const other = { enabled: true };
@@ -49,7 +49,7 @@ test('mute: another microphone follows', () => {
   assert.equal(other.enabled, false);
 });
 
-test('mute: the server is told what the person wants', () => {
+test('mute: the server is told of each change by the person', () => {
   const { call, mute } = microphone();
   mute.set(true);
   mute.set(false);
@@ -63,7 +63,7 @@ test('mute: a moderator may mute, and the person sees it', () => {
   assert.deepEqual(call.words, []);
 });
 
-test('mute: nobody unmutes a person remotely', () => {
+test('mute: a person cannot be unmuted remotely', () => {
   const { call, clock, track, mute, hear } = microphone();
   mute.set(true);
   hear(muted('me', true));
@@ -81,7 +81,7 @@ test('mute: the state of other participants changes nothing', () => {
   assert.equal(mute.muted, false);
 });
 
-test('mute: every event that carries the own state counts', () => {
+test('mute: every event that carries the participant’s own state counts', () => {
   for (const event of [
     muted('me', true),
     { event: 'changed', participant: participant('me', { muted: true }) },
@@ -93,7 +93,7 @@ test('mute: every event that carries the own state counts', () => {
   }
 });
 
-test('mute: old echoes of quick changes do not move the mute while they arrive', () => {
+test('mute: late confirmations of quick changes do not change the mute', () => {
   const { call, clock, mute, hear } = microphone();
   mute.set(true);
   mute.set(false);
@@ -105,7 +105,7 @@ test('mute: old echoes of quick changes do not move the mute while they arrive',
   assert.deepEqual(call.words, ['mute', 'unmute']);
 });
 
-test('mute: each change waits anew for its echo', () => {
+test('mute: each change waits for its own confirmation', () => {
   const { clock, mute, hear } = microphone();
   mute.set(true);
   clock.pass(SETTLE_MS - 100);
@@ -117,7 +117,7 @@ test('mute: each change waits anew for its echo', () => {
   assert.equal(mute.muted, true, 'the server says otherwise, and a moderator may have meant it');
 });
 
-test('mute: a mute that the server has not heard of is sent again', () => {
+test('mute: a mute that the server has not confirmed is sent again', () => {
   const { call, clock, mute } = microphone();
   call.online = false;
   mute.set(true);
@@ -126,7 +126,7 @@ test('mute: a mute that the server has not heard of is sent again', () => {
   assert.deepEqual(call.words, ['mute']);
 });
 
-test('mute: a new connection is told of a muted person, and only of one', () => {
+test('mute: a new connection is told the mute only if the person is muted', () => {
   const { call, mute } = microphone();
   call.tell('sync');
   assert.deepEqual(call.words, []);
@@ -136,7 +136,7 @@ test('mute: a new connection is told of a muted person, and only of one', () => 
   assert.deepEqual(call.words, ['mute']);
 });
 
-test('mute: a call that has ended is not told anything', () => {
+test('mute: nothing is sent after the call has ended', () => {
   const { call, clock, mute } = microphone();
   mute.set(true);
   call.said.length = 0;
@@ -146,7 +146,7 @@ test('mute: a call that has ended is not told anything', () => {
   assert.deepEqual(call.words, []);
 });
 
-test('mute: a listener without a microphone can be muted like anybody', () => {
+test('mute: a listener without a microphone can be muted', () => {
   const mute = new Mute(new FakeCall(), null, new VirtualClock());
   mute.gate(true);
   mute.set(true);

@@ -1,4 +1,4 @@
-// The fold of the server's events into who is in the room.
+// Computing the room's participants from the server's events.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -9,7 +9,7 @@ import { VirtualClock, participant } from './fakes.mjs';
 const CONNECT_MS = 5_000;
 const NO_FLOOR = { holds: false, waits: false };
 
-/** A roster that has heard the events given, and what it has dispatched. */
+/** Returns a roster that has handled the given events, and what it has dispatched. */
 function roster(...events) {
   const clock = new VirtualClock();
   const people = new Roster(clock);
@@ -23,13 +23,13 @@ const room = (...ids) => ({ event: 'room', room: { participants: ids.map((id) =>
 const ids = (people) => people.participants.map(({ id }) => id);
 const doing = (people, id, floor = NO_FLOOR) => people.doing(people.participant(id), floor);
 
-test('roster: participants stand in the order in which they joined', () => {
+test('roster: participants are listed in the order in which they joined', () => {
   const { people, told } = roster(room('me', 'ann'), { event: 'joined', participant: participant('ben') }, { event: 'left', participant: 'ann' });
   assert.deepEqual(ids(people), ['me', 'ben']);
   assert.deepEqual(told, ['put me', 'put ann', 'put ben', 'removed ann']);
 });
 
-test('roster: who joins and leaves is said aloud once, the own participant never', () => {
+test('roster: joins and leaves of others are announced once, those of the own participant never', () => {
   const { said } = roster(
     room('ann'),
     { event: 'joined', participant: participant('me') },
@@ -42,13 +42,13 @@ test('roster: who joins and leaves is said aloud once, the own participant never
   assert.deepEqual(said, ['', '', 'ben joined', '', 'ben left', '', '']);
 });
 
-test('roster: a room state replaces everybody', () => {
+test('roster: a room state replaces all participants', () => {
   const { people, told } = roster(room('me', 'ann'), room('me', 'ben'));
   assert.deepEqual(ids(people), ['me', 'ben']);
   assert.ok(told.includes('removed ann'));
 });
 
-test('roster: each event changes what it says and nothing else', () => {
+test('roster: each event changes only its own property', () => {
   const { people } = roster(
     room('me', 'ann', 'ben'),
     { event: 'talking', participant: 'ann' },
@@ -61,13 +61,13 @@ test('roster: each event changes what it says and nothing else', () => {
   assert.deepEqual(people.participants, [participant('me'), participant('ann'), participant('ben', { name: 'Benedict' })]);
 });
 
-test('roster: events about somebody unknown are ignored', () => {
+test('roster: events about unknown participants are ignored', () => {
   const { people, said } = roster(room('me'), { event: 'talking', participant: 'who' }, { event: 'muted', participant: 'who', muted: true }, { event: 'left', participant: 'who' });
   assert.deepEqual(ids(people), ['me']);
   assert.deepEqual(said, ['', '', '', '']);
 });
 
-test('roster: the talkers are the others who talk', () => {
+test('roster: the talkers are all other participants who talk', () => {
   const { people } = roster(room('me', 'ann', 'ben'), { event: 'talking', participant: 'me' }, { event: 'talking', participant: 'ben' });
   assert.deepEqual(people.talkers, ['ben']);
   people.hush();
@@ -83,7 +83,7 @@ test('roster: a room is deserted when none of the others is connected', () => {
   assert.equal(roster(room('me', away, 'ben')).people.deserted, false);
 });
 
-test('roster: what a participant is doing, the most important first', () => {
+test('roster: of several states of a participant the most important is shown', () => {
   const { people } = roster(room('me'));
   const floor = { holds: true, waits: true };
   const is = (more, on = NO_FLOOR) => people.doing(participant('ann', more), on);
@@ -96,7 +96,7 @@ test('roster: what a participant is doing, the most important first', () => {
   assert.equal(is({}), 'quiet');
 });
 
-test('roster: a participant that does not connect in time is shown as lost, by itself', () => {
+test('roster: a participant that does not connect in time is shown as lost without an event', () => {
   const { clock, people, told } = roster(room('me', participant('ann', { connected: false })));
   clock.pass(CONNECT_MS - 1);
   assert.equal(doing(people, 'ann'), 'connecting');
@@ -111,7 +111,7 @@ test('roster: a participant that was connected before is lost at once', () => {
   assert.equal(doing(people, 'ann'), 'lost');
 });
 
-test('roster: a participant that left in time is not told of again', () => {
+test('roster: a participant that left before the timeout is not dispatched again', () => {
   const { clock, told } = roster(room('me', participant('ann', { connected: false })), { event: 'left', participant: 'ann' });
   told.length = 0;
   clock.pass(CONNECT_MS);

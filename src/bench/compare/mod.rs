@@ -1,7 +1,8 @@
 //! `mixminus bench compare`: two servers in alternation, in one run, pair by pair.
 //!
-//! What a machine does besides changes from minute to minute, so absolute times of two runs cannot be compared. The
-//! two halves of a pair follow each other; the ratio is taken within the pair, and its median and range are told.
+//! The load of a machine changes from minute to minute, so absolute times of two runs cannot be
+//! compared. The two measurements of a pair follow each other directly; the ratio is computed
+//! within each pair, and the report gives its median and range.
 
 mod report;
 
@@ -57,7 +58,7 @@ pub struct CompareArgs {
     conditions: Conditions,
 }
 
-/// What servers are compared in.
+/// A scenario in which servers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// Few talk, many listen: the cost of a listener beyond that of the talkers
@@ -76,17 +77,17 @@ enum Case {
     Idle,
 }
 
-/// What one server was seen to do in one case: without and with what the case is about.
+/// Measurements of one server in one case: without and with the load that the case is about.
 #[derive(Debug, Clone)]
 struct Seen {
     before: Figures,
     after: Figures,
-    /// Heads, or rooms, that make the difference.
+    /// The number of participants, or rooms, that make the difference.
     heads: usize,
 }
 
 impl Seen {
-    /// What is compared, in percent of a core.
+    /// Returns the compared cost, in percent of a core.
     fn cost(&self, case: Case) -> f64 {
         match case {
             Case::Listeners(_) => {
@@ -97,7 +98,7 @@ impl Seen {
     }
 }
 
-/// Compares pair by pair.
+/// Compares the servers pair by pair.
 ///
 /// # Errors
 /// [`HarnessError`] when a server or its clients do not start.
@@ -139,7 +140,7 @@ impl CompareArgs {
         Ok(outcome)
     }
 
-    /// One case on a server of its own.
+    /// Measures one case on a server of its own.
     async fn one(
         &self,
         target: &TargetSpec,
@@ -197,7 +198,8 @@ impl CompareArgs {
         Setting {
             spec: target.clone(),
             options: TargetOptions {
-                // Janus is always in one; packets of both are to go the same way.
+                // Janus always runs in a namespace; the packets of both servers are to take the
+                // same path.
                 netns: targets.contains(&&TargetSpec::Janus(None)),
                 room_capacity: heads,
                 rooms: self.rooms as usize + 1,
@@ -224,7 +226,7 @@ impl fmt::Display for Case {
 }
 
 impl Case {
-    /// Its name in lines for scripts.
+    /// The name of the case in lines for scripts.
     fn key(self) -> &'static str {
         match self {
             Case::Listeners(ListenerKind::Dtx) => "listener_dtx",
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_follow_from_the_flags() {
+    fn compare_cases_follow_from_the_flags() {
         assert_eq!(args("").cases().len(), 3);
         let cases = args("--scenario everybody,idle,listeners --listener-kind noise").cases();
         let expected = [
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn both_servers_are_reached_the_same_way() {
+    fn compare_reaches_both_servers_over_the_same_kind_of_network() {
         let args = args("");
         let [first, second] = args.target.as_slice() else {
             panic!("two by default");
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn two_servers_are_needed() {
+    fn compare_requires_two_servers() {
         let outputs = Outputs {
             quiet: true,
             ..Outputs::default()

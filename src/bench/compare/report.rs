@@ -1,4 +1,4 @@
-//! The report of a comparison: pairs as tables, plots and lines.
+//! The report of a comparison: pairs as tables, plots and lines for scripts.
 
 use super::{Case, Seen};
 use crate::bench::load::{number, table};
@@ -20,7 +20,7 @@ impl CompareReport {
         }
     }
 
-    /// A pair of the case of this number; anything but two is no pair.
+    /// Adds a pair to the case with this number; ignores anything but two measurements.
     pub(super) fn add(&mut self, case: usize, seen: Vec<Seen>) {
         if let Ok(pair) = <[Seen; 2]>::try_from(seen) {
             self.cases[case].1.push(pair);
@@ -76,7 +76,7 @@ impl CompareReport {
         )
     }
 
-    /// Every single run.
+    /// Returns a table with every single run.
     fn details(&self) -> Table {
         let mut rows = Vec::new();
         for (case, pairs) in &self.cases {
@@ -97,7 +97,7 @@ impl CompareReport {
         table("Every run", &columns, rows)
     }
 
-    /// Who did not keep up, so that its cost is that of doing less.
+    /// Returns a note for each server that did not keep up, so that its cost is that of doing less.
     fn strugglers(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for (case, pairs) in &self.cases {
@@ -138,7 +138,7 @@ impl CompareReport {
     }
 }
 
-/// A figure of a run, and its name.
+/// A value of a run, with its name.
 type Figure = (&'static str, fn(Case, &Seen) -> f64);
 
 const FIGURES: [Figure; 12] = [
@@ -189,7 +189,8 @@ fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Beyond these a server is behind, whatever the machine did besides: packets of three frames ago are still to come.
+/// Beyond these limits a server has failed, whatever the load of the machine: packets of three
+/// frames ago are still missing.
 const STRUGGLES_LOST_PERCENT: f64 = 0.1;
 const STRUGGLES_OFF_BEAT_MS: f64 = 60.0;
 

@@ -1,13 +1,14 @@
-//! `mixminus bench floor`: how long it takes from the press of a key to the permission to talk.
+//! `mixminus bench floor`: the time from the press of a key to the grant of the floor.
 //!
-//! Real WebRTC clients of one room press, talk, release and wait, each at its own pace, so that some find the floor
-//! free and others wait in its queue. What becomes of each request is counted as the field does it (the mission
-//! critical KPI 1): granted at once, queued and granted later, denied, failed, abandoned.
+//! Real WebRTC clients of one room press, talk, release and wait, each at its own pace, so that
+//! some find the floor free and others wait in the queue. The outcomes are those of the
+//! mission-critical push-to-talk access time (KPI 1): granted at once, queued and granted later,
+//! denied, failed, abandoned.
 //!
 //! | file | what |
 //! |---|---|
-//! | `contender.rs` | one client, request after request |
-//! | `outcome.rs` | the report |
+//! | `requester.rs` | one client, request after request |
+//! | `report.rs` | the report |
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -70,12 +71,12 @@ pub struct FloorArgs {
     queue: u64,
 }
 
-/// How the floor is asked for.
+/// How the floor is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Way {
     /// `floor_request` and `floor_release` over the data channel
     Data,
-    /// PUT and DELETE over HTTP
+    /// `PUT` and `DELETE` over HTTP.
     Http,
 }
 
@@ -88,19 +89,19 @@ impl Way {
     }
 }
 
-/// Access times that cannot be measured.
+/// Why access times cannot be measured.
 #[derive(Debug, Error)]
 pub enum FloorError {
-    /// The server does not do its part.
+    /// The server does not start or answer.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A client does not.
+    /// A client does not join.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// A client cannot make requests.
     #[error(transparent)]
     Session(#[from] WhipError),
-    /// There are no threads to be had.
+    /// No threads can be started.
     #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
 }
@@ -108,7 +109,7 @@ pub enum FloorError {
 /// Measures what the flags ask for.
 ///
 /// # Errors
-/// [`FloorError`] when the server does not start or a client does not get in.
+/// [`FloorError`] when the server does not start or a client cannot join.
 pub fn run(args: &FloorArgs, outputs: &Outputs) -> Result<Report, FloorError> {
     let runtime = tokio::runtime::Runtime::new().map_err(FloorError::Threads)?;
     runtime.block_on(async {
@@ -155,7 +156,7 @@ impl FloorArgs {
         Ok(outcome.report())
     }
 
-    /// Brings everybody in: one who listens, and those who contend.
+    /// Joins all clients: one that listens, and those that request the floor.
     async fn enter(
         &self,
         target: &Target,
@@ -181,7 +182,7 @@ impl FloorArgs {
         Ok((ear, contenders))
     }
 
-    /// Lets them contend until so many requests are through.
+    /// Lets the clients request the floor until this number of requests is done.
     async fn contend(
         &self,
         way: Way,
@@ -203,7 +204,7 @@ impl FloorArgs {
         let (mut present, mut all) = (Vec::new(), Vec::new());
         for task in running {
             let (contender, seen) = task.await.unwrap_or_else(|error| {
-                // Its own panic, which must not be taken for a request less.
+                // A panic of the client must not be taken for a missing request.
                 std::panic::resume_unwind(error.into_panic())
             });
             present.push(contender);
@@ -212,7 +213,7 @@ impl FloorArgs {
         (present, all)
     }
 
-    /// The circumstances, as the report says them.
+    /// Describes the settings, for the report.
     fn conditions(&self) -> String {
         format!(
             "{} clients contend, {} may talk at once, {} ms each, every {} ms on average",
@@ -221,7 +222,7 @@ impl FloorArgs {
     }
 }
 
-/// The room in which it is measured.
+/// The room of the measurement.
 const ROOM: &str = "floor";
 
 #[cfg(test)]
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_are_measured_unless_one_is_named() {
+    fn floor_is_requested_in_both_ways_unless_one_is_named() {
         let ways = |words: &str| {
             let words = std::iter::once("floor").chain(words.split_whitespace());
             Line::try_parse_from(words).map(|line| line.floor.way)

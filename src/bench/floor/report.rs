@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, quantile, quantile_points};
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// The answer was the floor.
+    /// The floor was granted at once.
     Granted,
-    /// The answer was a place in the queue, and the floor came later.
+    /// The request was queued, and the floor granted later.
     Queued,
-    /// The answer was no.
+    /// The request was denied.
     Denied,
-    /// There was no answer, or one that says nothing.
+    /// There was no valid response.
     Failed,
-    /// The floor did not come in time, and the request was taken back.
+    /// The floor was not granted in time, and the request was withdrawn.
     Abandoned,
 }
 
@@ -43,11 +43,11 @@ impl Fate {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Seen {
     pub fate: Fate,
-    /// From the press to what became of it.
+    /// From the press to the outcome.
     pub took: Duration,
 }
 
-/// The report of all floor requests, by the way they were made.
+/// The report of all floor requests, by the way in which they were made.
 pub(super) struct FloorReport {
     conditions: String,
     ways: Vec<(&'static str, Vec<Seen>)>,
@@ -61,7 +61,7 @@ impl FloorReport {
         }
     }
 
-    /// Adds what was seen of one way.
+    /// Adds the requests of one way.
     pub fn add(&mut self, way: &'static str, seen: Vec<Seen>) {
         self.ways.push((way, seen));
     }
@@ -155,7 +155,7 @@ fn ms(value: f64) -> String {
     }
 }
 
-/// Of which there are percentiles: each kind of success apart, and both together.
+/// The outcomes with percentiles: each kind of success separately, and both together.
 const TIMED: [(&str, &[Fate]); 3] = [
     ("granted", &[Fate::Granted]),
     ("queued", &[Fate::Queued]),
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_fate_is_counted_and_only_success_is_timed() {
+    fn floor_report_counts_each_outcome_and_times_only_grants() {
         let mut outcome = FloorReport::new("quiet".to_owned());
         let seen = |fate, ms| Seen {
             fate,

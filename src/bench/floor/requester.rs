@@ -1,4 +1,5 @@
-//! A client that requests the floor: presses, talks, releases and waits, until it has asked often enough.
+//! A client that requests the floor: presses, talks, releases and waits, until all requests have
+//! been made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use crate::join::pcm::{PcmError, Source};
 use crate::join::radio::gate::{Gate, UplinkGate};
 use crate::join::radio::server_events::{self, ServerEvent};
 
-/// How it behaves.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habits {
     pub way: Way,
@@ -26,7 +27,7 @@ pub(super) struct Habits {
     pub patience: Duration,
 }
 
-/// How many requests are still to be made, by all together.
+/// The requests that all clients together still have to make.
 pub(super) struct Budget {
     pub left: AtomicU64,
     pub done: AtomicU64,
@@ -34,7 +35,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Allows so many.
+    /// Allows this number of requests.
     pub fn allow(&self, requests: u64) {
         self.left.store(requests, Ordering::Relaxed);
     }
@@ -58,7 +59,7 @@ pub(super) struct Requester {
     requests: u64,
 }
 
-/// Something to say, when the gate is open.
+/// Returns the media of a client that sends a tone while the gate is open.
 pub(super) fn media() -> (MediaOptions, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let media = MediaOptions {
@@ -70,10 +71,10 @@ pub(super) fn media() -> (MediaOptions, Arc<Gate>) {
 }
 
 impl Requester {
-    /// One that is in; waits until its data channel is open.
+    /// Creates a requester for a client that has joined; waits until its data channel is open.
     pub async fn new(mut client: Client, gate: Arc<Gate>, budget: Arc<Budget>) -> Requester {
         let mut messages = client.all_messages();
-        // The first message is the room; without one each request will be counted as failed.
+        // The first message is the event `room`; without it each request will count as failed.
         let _ = timeout(ANSWER, messages.recv()).await;
         Requester {
             client,
@@ -84,11 +85,11 @@ impl Requester {
         }
     }
 
-    /// Asks again and again; gives what became of each request.
+    /// Requests the floor again and again; returns the outcome of each request.
     pub async fn contend(mut self, habits: Habits) -> (Requester, Vec<Seen>) {
         let mut seen = Vec::new();
         loop {
-            // Anything from nothing to twice as long: whom it meets is chance.
+            // A random time up to twice the mean, so that clients meet by chance.
             sleep(habits.pause.mul_f64(2.0 * rand::random::<f64>())).await;
             if !self.budget.take() {
                 return (self, seen);
@@ -110,7 +111,7 @@ impl Requester {
         }
     }
 
-    /// Makes a request and waits for what becomes of it.
+    /// Makes a request and waits for its outcome.
     async fn ask(&mut self, habits: Habits) -> Fate {
         let first = match habits.way {
             Way::Data => self.ask_by_message().await,
@@ -120,7 +121,7 @@ impl Requester {
             Some(ServerEvent::Granted { .. }) => Fate::Granted,
             Some(ServerEvent::Denied { .. }) => Fate::Denied,
             Some(ServerEvent::Queued { .. }) => {
-                // Who waits is silent, as a radio is.
+                // A queued client is silent, like a radio.
                 self.gate.shut();
                 let promoted = self.hear(|told| matches!(told, ServerEvent::Granted { .. }));
                 let promoted = timeout(habits.patience, promoted).await;
@@ -157,7 +158,7 @@ impl Requester {
         ServerEvent::read(&server_events::of_http(self.requests, &reply).to_string())
     }
 
-    /// The first message that is wished for; `None` when there will be none.
+    /// Waits for the first message that meets the condition; returns `None` if there will be none.
     async fn hear(&mut self, wish: impl Fn(&ServerEvent) -> bool) -> Option<ServerEvent> {
         use tokio::sync::broadcast::error::RecvError;
         loop {
@@ -173,7 +174,7 @@ impl Requester {
     }
 
     async fn release(&self, way: Way) {
-        // What does not arrive is found out by the server, which then hears nothing any more.
+        // If the release does not arrive, the server notices the end of media.
         match way {
             Way::Data => {
                 let release = json!({ "command": "floor_release" });
@@ -186,7 +187,7 @@ impl Requester {
     }
 }
 
-/// A low tone, for as long as anybody listens.
+/// A low endless tone.
 struct Hum {
     at: usize,
 }
@@ -194,7 +195,7 @@ struct Hum {
 impl Source for Hum {
     fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
         for sample in pcm.iter_mut() {
-            // 200 Hz have 240 samples to the turn.
+            // A period of 200 Hz has 240 samples.
             *sample = 0.1 * (std::f32::consts::TAU * self.at as f32 / 240.0).sin();
             self.at = (self.at + 1) % 240;
         }
@@ -202,5 +203,5 @@ impl Source for Hum {
     }
 }
 
-/// A request that is not answered for so long has failed.
+/// A request without a response for this long has failed.
 const ANSWER: Duration = Duration::from_secs(3);

@@ -1,9 +1,11 @@
-//! Analyses what was spoken and what was heard: the delays, and the share that was lost on the way.
+//! Compares what was spoken with what was heard: the delays, and the share that was damaged on the
+//! way.
 //!
-//! A chirp is found by the peak of its correlation with what was heard, in the half second after it was spoken. A hop
-//! counts as heard if a tone of its frequency, at no less than a third of its level, stands within 40 ms of where the
-//! nearest chirp that was found says it should: what the server had to conceal, cut out or left silent does not. That
-//! holds for any server, whatever it counts itself.
+//! A chirp is found by the peak of its correlation with what was heard, in the half second after it
+//! was spoken. A hop counts as heard if a tone of its frequency, with at least a third of its
+//! level, is found within 40 ms of the position that the nearest chirp predicts; sound that was
+//! concealed, cut out or silent on the way does not count. The measure does not depend on what a
+//! server counts itself.
 
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -12,23 +14,23 @@ use std::time::{Duration, Instant};
 use super::stimulus::{APART, CHIRP, Chirp, HOP, Stimulus};
 use super::taps::{Heard, Spoken};
 
-/// What one listener's connection came to, for one talker.
+/// The result of one listener's connection, for one talker.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Verdict {
-    /// Delays from mouth to ear of chirps that start a talk-spurt, milliseconds.
+    /// Delays from mouth to ear of the chirps that start a talk-spurt, in milliseconds.
     pub starts_ms: Vec<f64>,
-    /// The same of chirps within.
+    /// Delays of the other chirps, in milliseconds.
     pub within_ms: Vec<f64>,
-    /// Chirps that were spoken and not heard.
+    /// Chirps that were spoken but not heard.
     pub missed: usize,
     /// Hops that were spoken, in talk-spurts that were heard.
     pub hops: usize,
-    /// Of these, not heard.
+    /// Of these hops, those that were not heard.
     pub damaged: usize,
 }
 
 impl Verdict {
-    /// All delays.
+    /// Returns all delays.
     pub fn all_ms(&self) -> Vec<f64> {
         self.starts_ms
             .iter()
@@ -37,7 +39,7 @@ impl Verdict {
             .collect()
     }
 
-    /// Adds another's.
+    /// Adds another result.
     pub fn add(&mut self, other: Verdict) {
         self.starts_ms.extend(other.starts_ms);
         self.within_ms.extend(other.within_ms);
@@ -46,7 +48,7 @@ impl Verdict {
         self.damaged += other.damaged;
     }
 
-    /// Of a hundred hops, those not heard.
+    /// Returns the percentage of hops that were not heard.
     pub fn damaged_percent(&self) -> f64 {
         100.0 * self.damaged as f64 / self.hops as f64
     }
@@ -54,7 +56,7 @@ impl Verdict {
 
 /// Judges what was heard of one stimulus.
 ///
-/// - `since`: what was said before was for nobody, whether it was heard or not.
+/// - `since`: what was spoken before this instant is not judged, whether it was heard or not.
 pub(super) fn judge(
     stimulus: &Stimulus,
     spoken: &Spoken,
@@ -85,7 +87,7 @@ pub(super) fn judge(
         let hops = chirp + CHIRP..last.min(chirp + APART);
         match shift_near(chirp, &chirps) {
             Some(shift) => tones.count_hops(stimulus, hops, shift, heard, &mut verdict),
-            // Nothing at all was found of what was said.
+            // Nothing of what was spoken was found.
             None => {
                 let hops = stimulus.hops(hops).count();
                 verdict.hops += hops;
@@ -96,7 +98,8 @@ pub(super) fn judge(
     verdict
 }
 
-/// From what was spoken to what was heard, in samples, at the nearest chirp that was found.
+/// Returns the shift from what was spoken to what was heard, in samples, at the nearest chirp that
+/// was found.
 fn shift_near(chirp: u64, chirps: &[(u64, Option<usize>)]) -> Option<i64> {
     chirps
         .iter()
@@ -105,7 +108,8 @@ fn shift_near(chirp: u64, chirps: &[(u64, Option<usize>)]) -> Option<i64> {
         .map(|(_, shift)| shift)
 }
 
-/// Chirps spoken while both were there for all that may come of them.
+/// Returns the chirps that were spoken while talker and listener were connected for the longest
+/// delay.
 fn chirps_to_hear(
     stimulus: &Stimulus,
     spoken: &Spoken,
@@ -126,7 +130,7 @@ fn chirps_to_hear(
     })
 }
 
-/// Finds tones of a hop's length.
+/// Finds tones of the length of a hop.
 struct Tones {
     hann: Vec<f32>,
 }
@@ -140,7 +144,7 @@ impl Tones {
         }
     }
 
-    /// Counts the hops spoken in a range of samples that should all have been heard.
+    /// Counts the hops spoken in a range of samples of which all should have been heard.
     fn count_hops(
         &self,
         stimulus: &Stimulus,
@@ -166,9 +170,10 @@ impl Tones {
         }
     }
 
-    /// The largest amplitude of a tone in any window of a hop's length.
+    /// Returns the largest amplitude of a tone in any window of a hop's length.
     fn loudest(&self, pcm: &[f32], hz: f64) -> f64 {
-        // Turned by the tone's own phase, what is of its frequency stands still and adds up.
+        // Multiplied by the tone's own phase, components of its frequency become constant and add
+        // up.
         let turn = TAU * hz / 48_000.0;
         let still: Vec<(f32, f32)> = pcm
             .iter()
@@ -196,7 +201,7 @@ impl Tones {
     }
 }
 
-/// Looks for chirps: first coarsely, in a quarter of the samples, then exactly.
+/// Finds chirps: first coarsely, at a quarter of the sample rate, then exactly.
 struct Finder {
     shape: Vec<f32>,
     coarse: Vec<f32>,
@@ -210,7 +215,7 @@ impl Finder {
         }
     }
 
-    /// The sample and the instant at which a chirp spoken at `at` was heard.
+    /// Returns the sample and the instant at which a chirp spoken at `at` was heard.
     fn find(&self, heard: &Heard, at: Instant) -> Option<(usize, Instant)> {
         let from = heard.from(at);
         let until = heard.from(at + LONGEST_DELAY) + self.shape.len();
@@ -224,7 +229,8 @@ impl Finder {
     }
 }
 
-/// Where `shape` fits best and how well, 1.0 being the shape itself at any level; places count from `offset`.
+/// Returns where `shape` fits best and how well, 1.0 being the shape itself at any level; positions
+/// count from `offset`.
 fn best(pcm: &[f32], shape: &[f32], offset: usize) -> Option<(usize, f32)> {
     let energy_of = |pcm: &[f32]| pcm.iter().map(|sample| sample * sample).sum::<f32>();
     let (shape_energy, floor) = (energy_of(shape), QUIETEST * energy_of(shape));
@@ -243,37 +249,38 @@ fn best(pcm: &[f32], shape: &[f32], offset: usize) -> Option<(usize, f32)> {
         .map(|(at, score)| (offset + at, score))
 }
 
-/// Every fourth sample, the mean of four: chirps stay below what that leaves.
+/// Reduces the sample rate to a quarter by averaging: chirps stay below the remaining bandwidth.
 fn thinned(pcm: &[f32]) -> Vec<f32> {
     pcm.chunks_exact(THINNED)
         .map(|four| four.iter().sum::<f32>() / THINNED as f32)
         .collect()
 }
 
-/// Longer than any server takes, and shorter than from one chirp to the next.
+/// Longer than the delay of any server, and shorter than the time between two chirps.
 const LONGEST_DELAY: Duration = Duration::from_millis(450);
 
-/// The same in samples.
+/// The longest delay in samples.
 const LONGEST_DELAY_SAMPLES: u64 = 21_600;
 
-/// What is less like a chirp than this is none. Two encoders at 32 kbit/s leave a likeness of 0.95; a loss or another
-/// talker takes its share of that.
+/// The least correlation of a chirp. Two encoders at 32 kbit/s leave 0.95; a loss or another talker
+/// lowers that.
 const LIKENESS: f32 = 0.4;
 
-/// Energy below which nothing is like anything, as a share of the chirp's: -20 dB.
+/// The energy below which nothing correlates, as a share of the chirp's: -20 dB.
 const QUIETEST: f32 = 0.01;
 
-/// How far a hop may have strayed, in samples: a playout that takes excess delay out again moves what follows.
+/// How far a hop may be from its predicted position, in samples: a playout that reduces its delay
+/// moves what follows.
 const STRAY: usize = 1_920;
 
-/// From one window tried to the next: 2 ms.
+/// The distance between two windows: 2 ms.
 const STEP: usize = 96;
 
-/// Share of its amplitude at which a hop is there. Concealment leaves less than a third of it mostly, and the packet
-/// after a lost one, in which a decoder finds its way again, a little more.
+/// The share of its amplitude at which a hop counts as heard. Concealment mostly leaves less than a
+/// third of it, and the packet after a lost one, in which a decoder recovers, slightly more.
 const HEARD: f64 = 0.35;
 
-/// Samples that become one in the coarse search.
+/// Samples that are averaged in the coarse search.
 const THINNED: usize = 4;
 
 #[cfg(test)]
@@ -285,8 +292,8 @@ mod tests {
     use super::*;
     use crate::join::tap::Tap;
 
-    /// Speaks a stimulus through Opus, each packet arriving `delay` after it was full; `lose` says which
-    /// packets are concealed by a server's decoder on the way.
+    /// Sends a stimulus through Opus, with each packet arriving `delay` after it was complete;
+    /// `lose` decides which packets a server's decoder conceals on the way.
     fn listen(
         stimulus: Stimulus,
         seconds: u64,
@@ -334,10 +341,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_it_could_be_heard_is_not_missed() {
+    fn chirps_before_the_first_packet_are_not_counted_as_missed() {
         let stimulus = Stimulus::new(0);
         let start = Instant::now();
-        // Nothing of the first three seconds gets through.
+        // Nothing of the first three seconds arrives.
         let (mouth, ear) = talk(stimulus, 12, (start, Duration::from_millis(30)), |packet| {
             packet < 150
         });
@@ -351,14 +358,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_way_is_timed_and_found_whole() {
+    fn clean_path_has_exact_delays_and_no_damage() {
         for talker in 0..super::super::stimulus::MOST_TALKERS {
             let verdict = listen(Stimulus::new(talker), 12, Duration::from_millis(30), |_| {
                 false
             });
             assert_eq!(verdict.missed, 0, "{talker}");
             assert!(verdict.starts_ms.len() >= 4 && verdict.within_ms.len() >= 9);
-            // A packet's length, the delay, and two encoders' look-ahead.
+            // A packet's duration, the delay, and the look-ahead of two encoders.
             for delay_ms in verdict.all_ms() {
                 assert!((62.5..63.5).contains(&delay_ms), "{talker}: {delay_ms}");
             }
@@ -370,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_concealed_is_damaged() {
+    fn concealed_sound_counts_as_damaged() {
         for every in [50, 20, 7] {
             let verdict = listen(Stimulus::new(0), 30, Duration::from_millis(10), |packet| {
                 packet % every == 3
@@ -385,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_no_chirp() {
+    fn chirp_is_not_found_in_silence() {
         let verdict = listen(Stimulus::new(0), 6, Duration::ZERO, |_| true);
         assert!(
             verdict.all_ms().is_empty() && verdict.missed > 5,

@@ -18,29 +18,29 @@ use crate::join::media::MediaOptions;
 use crate::join::peer_to_peer::{self, PeerToPeer};
 use crate::join::uplink::Ptime;
 
-/// What is to be connected.
+/// The clients of a call.
 pub(super) struct Plan {
     pub room: String,
     pub talkers: usize,
-    /// Talkers ask for the floor.
+    /// Whether talkers request the floor.
     pub ptt: bool,
-    /// What talkers send.
+    /// The packet duration of the talkers.
     pub ptime: Ptime,
-    /// What listeners ask for.
+    /// The packet duration that listeners ask for.
     pub asked_ptime: Option<Ptime>,
-    /// What is wrong with the talkers' way to the server.
+    /// The impairment of the talkers' path to the server.
     pub way: Option<Impairment>,
-    /// Decides which packets that hits.
+    /// Seed of the impairment.
     pub seed: u64,
 }
 
-/// What one call came to, or several.
+/// The results of one call, or of several.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     pub verdict: Verdict,
-    /// From a listener's wish to join to its first packet, milliseconds.
+    /// From the start of a listener's join to its first packet, in milliseconds.
     pub first_audio_ms: Vec<f64>,
-    /// What the receiver's jitter buffer changed, where the client says so.
+    /// What the receiver's jitter buffer changed, if the client reports it.
     pub receiver: Option<Inbound>,
 }
 
@@ -54,21 +54,21 @@ impl Findings {
     }
 }
 
-/// A running call: some talk, one listens.
+/// A running call: several talkers, one listener.
 pub(super) struct Call<'a> {
-    /// In the scripts' order.
+    /// In the order of their stimuli.
     talkers: Vec<Talker>,
     ear: Arc<ListenerProbe>,
     members: Members<'a>,
-    /// When the listener began to join, if somebody talked then.
+    /// When the listener started to join, if a talker was already talking.
     asked: Option<Instant>,
 }
 
-/// One who talks.
+/// One talker.
 struct Talker {
     stimulus: Stimulus,
     mouth: Arc<TalkerProbe>,
-    /// For who asks for the floor.
+    /// When the floor was first granted, for a talker that requests it.
     granted: Option<FirstGrant>,
 }
 
@@ -78,7 +78,7 @@ enum Members<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// One talker and one listener without a server.
+    /// Connects one talker and one listener without a server.
     pub async fn direct(ptime: Ptime) -> Result<Call<'a>, LatencyError> {
         let talker = Talker::new(0, false);
         let ear = Arc::<ListenerProbe>::default();
@@ -91,7 +91,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Talkers and a listener in a room of their own.
+    /// Joins talkers and a listener to a room of their own.
     pub async fn through(target: &'a Target, plan: &Plan) -> Result<Call<'a>, LatencyError> {
         let talkers: Vec<Talker> = (0..plan.talkers)
             .map(|number| Talker::new(number, plan.ptt))
@@ -103,10 +103,11 @@ impl<'a> Call<'a> {
         if plan.ptt {
             let settings = json!({ "mode": plan.mode() });
             target.put_room(&plan.room, &settings.to_string()).await?;
-            // Who is alone is denied the floor: there must be somebody to hear it.
+            // A participant alone in a room is denied the floor, so the listener joins first.
             members.push(listener().await?);
         }
-        // The first comes last: a listener who joins after him is to do so while his first talk-spurt lasts.
+        // The first talker joins last: a listener that joins after it does so during its first
+        // talk-spurt.
         for (number, talker) in talkers.iter().enumerate().rev() {
             members.push(talker.join(target, plan, number).await?);
         }
@@ -142,12 +143,13 @@ impl<'a> Call<'a> {
         })?;
         let heard = self.ear.heard()?;
         let talkers = self.talkers;
-        // Takes a second or so of computing, in which no other task is to be held up.
+        // This takes about a second of computing, and must not delay other tasks.
         let judged = tokio::task::spawn_blocking(move || {
             let mut all = Verdict::default();
             for (number, talker) in talkers.iter().enumerate() {
                 let mut verdict = talker.judge(&heard);
-                // The others' hops are too quiet to be judged under the first one's.
+                // The other talkers' hops are too quiet to be judged beside those of the first
+                // talker.
                 if number > 0 {
                     (verdict.hops, verdict.damaged) = (0, 0);
                 }
@@ -158,7 +160,7 @@ impl<'a> Call<'a> {
         let after = |asked: Instant| first.duration_since(asked).as_secs_f64() * 1e3;
         Ok(Findings {
             verdict: judged.await.unwrap_or_else(|error| {
-                // The judge's own panic, which must not be taken for silence.
+                // A panic of the analysis must not be taken for silence.
                 std::panic::resume_unwind(error.into_panic())
             }),
             first_audio_ms: self.asked.map(after).into_iter().collect(),
@@ -168,7 +170,7 @@ impl<'a> Call<'a> {
 }
 
 impl Plan {
-    /// The mode of a room in which all of them may talk at once.
+    /// Returns the mode of a room in which all talkers may talk at once.
     fn mode(&self) -> String {
         match self.talkers {
             1 => "ptt".to_owned(),
@@ -176,7 +178,7 @@ impl Plan {
         }
     }
 
-    /// The way in for who is to be sent everything.
+    /// Returns the entrance of a listener, without impairment.
     fn entrance<'a>(&'a self, target: &'a Target) -> Entrance<'a> {
         Entrance {
             target,
@@ -220,7 +222,7 @@ impl Talker {
         Ok(member)
     }
 
-    /// Talks all the time.
+    /// Returns the media of a talker that always sends.
     fn talking(&self, ptime: Ptime) -> MediaOptions {
         MediaOptions {
             source: Some(self.stimulus.source()),
@@ -230,8 +232,8 @@ impl Talker {
         }
     }
 
-    /// What came of what he said: of all of it, or of what he said since he first had the floor. Before that his
-    /// connection may not have been up.
+    /// Judges what was heard of this talker: all of it, or what it sent after the floor was first
+    /// granted. Before that its connection may not have been up.
     fn judge(&self, heard: &Heard) -> Verdict {
         let since = self.granted.as_ref().and_then(|first| first.get().copied());
         judge(&self.stimulus, &self.mouth.spoken(), since, heard)
@@ -245,5 +247,5 @@ fn listening(ear: &Arc<ListenerProbe>) -> MediaOptions {
     }
 }
 
-/// Into the first talk-spurt, and well before its end.
+/// A time within the first talk-spurt, well before its end.
 const BEFORE_LISTENING: Duration = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! A call between libwebrtc clients: what is heard is what their jitter buffers play out.
+//! A call between libwebrtc clients: what is heard is what their jitter buffers play.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::bench::target::Target;
 use crate::bench::target::child::Directory;
 use crate::join::pcm::{self, FileKind, PcmError};
 
-/// One talker and one listener without a server.
+/// Connects one talker and one listener without a server.
 pub(super) async fn direct(time: Duration) -> Result<Findings, LatencyError> {
     let files = Files::new(time)?;
     let (mouth, ear) = Client::pair(files.mouth(time), files.ear(time)).await?;
@@ -22,7 +22,7 @@ pub(super) async fn direct(time: Duration) -> Result<Findings, LatencyError> {
     files.judge("direct", &spoken, &heard).await
 }
 
-/// One talker and one listener in a room of their own.
+/// Lets one talker and one listener join a room of their own.
 pub(super) async fn through(
     target: &Target,
     room: &str,
@@ -35,7 +35,7 @@ pub(super) async fn through(
     files.judge(target.name(), &spoken, &heard).await
 }
 
-/// What is said and what is heard, as files.
+/// The spoken and the recorded sound as files.
 struct Files {
     directory: Directory,
     stimulus: Stimulus,
@@ -43,7 +43,7 @@ struct Files {
 }
 
 impl Files {
-    /// Writes down so much of what is to be said.
+    /// Writes a stimulus of this length to a file.
     fn new(time: Duration) -> Result<Files, LatencyError> {
         let directory = Directory::new().map_err(LibwebrtcError::from)?;
         let stimulus = Stimulus::new(0);
@@ -91,7 +91,7 @@ impl Files {
         let judged = move || self.verdict(spoken_at, heard_at);
         let judged = tokio::task::spawn_blocking(judged).await;
         let verdict = judged.unwrap_or_else(|error| {
-            // The judge's own panic, which must not be taken for silence.
+            // A panic of the analysis must not be taken for silence.
             std::panic::resume_unwind(error.into_panic())
         })?;
         Ok(Findings {
@@ -116,7 +116,7 @@ impl Files {
 const SAID: &str = "said.wav";
 const HEARD: &str = "heard.wav";
 
-/// The listener is there before the talker, and stays until they have said all.
+/// The listener joins before the talker, and stays until the talker has finished.
 const JOINING: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
@@ -124,11 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recording_is_judged_by_the_instants_of_its_first_samples() {
+    fn recording_is_judged_by_the_instant_of_its_first_sample() {
         let files = Files::new(Duration::from_secs(6)).expect("it can be written");
         let said = files.directory.path().join(SAID);
         let pcm = pcm::read_all(&mut *pcm::open(&said).expect("a WAV file")).expect("whole");
-        // The listener's recording begins a second before the talker does, and hears them 50 ms later.
+        // The listener's recording starts one second before the talker does, with a delay of 50 ms.
         let mut sink = FileKind::Wav
             .create(&files.directory.path().join(HEARD))
             .expect("writable");

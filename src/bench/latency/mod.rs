@@ -1,18 +1,20 @@
-//! `mixminus bench latency`: how long a word takes through a server, and what is lost of it.
+//! `mixminus bench latency`: the delay of speech through a server, and the share of it that is
+//! damaged.
 //!
-//! Real WebRTC clients talk through each target, and the same clients connected to each other without any
-//! server, in turn, each time anew, so that the phase between a talker's packets and the server's clock is chance.
-//! What a server adds is what it takes longer than the median of the direct connections.
+//! Real WebRTC clients talk through each target, and the same clients connected to each other
+//! without a server, alternately and with new connections each time, so that the phase between a
+//! talker's packets and the server's clock is random. What a server adds is its delay minus the
+//! median of the direct connections.
 //!
 //! | file | what |
 //! |---|---|
-//! | `stimulus.rs` | what talkers say |
-//! | `taps.rs` | when it was spoken, when it was heard |
-//! | `judge.rs` | from both to delays and damage |
-//! | `turns.rs` | the key that is pressed for each talk-spurt |
+//! | `stimulus.rs` | what talkers send |
+//! | `taps.rs` | when each sample was spoken and heard |
+//! | `analysis.rs` | computes delays and damage from both |
+//! | `ptt.rs` | the key that is pressed for each talk-spurt |
 //! | `call.rs` | clients, connected through a target or directly |
-//! | `foreign.rs` | the same with libwebrtc clients |
-//! | `outcome.rs` | the report |
+//! | `libwebrtc_call.rs` | the same calls with libwebrtc clients |
+//! | `report.rs` | the report |
 
 use std::time::Duration;
 
@@ -92,22 +94,22 @@ pub struct LatencyArgs {
     seed: u64,
 }
 
-/// A latency that cannot be measured.
+/// Why a latency cannot be measured.
 #[derive(Debug, Error)]
 pub enum LatencyError {
-    /// A server does not do its part.
+    /// The server does not start or answer.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A client does not.
+    /// A client does not connect.
     #[error(transparent)]
     Join(#[from] JoinError),
-    /// A client in a target's room does not.
+    /// A client does not join the target's room.
     #[error(transparent)]
     RoomClient(#[from] RoomClientError),
-    /// A libwebrtc client does not.
+    /// A libwebrtc client failed.
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
-    /// The libwebrtc client is to do what only the own one can.
+    /// A flag that only this project's own client supports.
     #[error("--client libwebrtc cannot be combined with {flag}")]
     OwnClientOnly {
         /// The flag.
@@ -119,13 +121,13 @@ pub enum LatencyError {
     /// A listener heard nothing at all.
     #[error("no audio was received through {who}")]
     Silent {
-        /// Through what.
+        /// The target.
         who: String,
     },
     /// What was heard cannot be decoded.
     #[error("cannot decode the received audio: {0}")]
     Opus(#[from] opus::Error),
-    /// There are no threads to be had.
+    /// No threads can be started.
     #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
 }
@@ -141,7 +143,7 @@ struct Subject {
 /// Measures what the flags ask for.
 ///
 /// # Errors
-/// [`LatencyError`] when a target does not start or somebody cannot talk through it.
+/// [`LatencyError`] when a target does not start or a client cannot talk through it.
 pub fn run(args: &LatencyArgs, outputs: &Outputs) -> Result<Report, LatencyError> {
     if let Some(flag) = args.own_client_only() {
         return Err(LatencyError::OwnClientOnly { flag });
@@ -189,7 +191,7 @@ impl LatencyArgs {
         Ok(outcome.report())
     }
 
-    /// The first flag that the client which was chosen cannot obey.
+    /// Returns the first flag that the chosen client does not support.
     fn own_client_only(&self) -> Option<&'static str> {
         let flags = [
             (self.talkers > 1, "--talkers"),
@@ -238,12 +240,13 @@ impl LatencyArgs {
         call.end(&subject.name).await
     }
 
-    /// What is measured: each target with each of the options that mean something to it.
+    /// Returns each target with each combination of the options that apply to it.
     fn subjects(&self) -> Vec<Subject> {
         let with_janus = self.targets.contains(&TargetSpec::Janus(None));
         let base = TargetOptions {
             server_args: self.server_args.clone(),
-            // Next to a Janus in a namespace, the way there is to be the same.
+            // If Janus is measured too, which runs in a namespace, this server must be reached in
+            // the same way.
             netns: with_janus,
             room_capacity: MOST_TALKERS + 1,
             ..TargetOptions::default()
@@ -287,9 +290,9 @@ impl LatencyArgs {
         subjects
     }
 
-    /// So many connections that each talker has said enough.
+    /// Returns the number of connections that each talker needs for its talk-spurts.
     fn rounds(&self) -> u64 {
-        // The second before the listener is in, and after which nothing more would be heard in time.
+        // One second is not heard: the listener joins after the start, and the end comes too late.
         let heard_ms = (self.seconds - 1) * 1_000;
         (self.spurts * SPURT_MS).div_ceil(heard_ms)
     }
@@ -306,7 +309,7 @@ impl LatencyArgs {
         })
     }
 
-    /// The circumstances, as the report says them.
+    /// Describes the settings, for the report.
     fn conditions(&self) -> String {
         let talkers = match self.talkers {
             1 => "1 talker".to_owned(),
@@ -359,7 +362,7 @@ fn percent(text: &str) -> Result<f64, &'static str> {
     }
 }
 
-/// From one talk-spurt to the next, at the most often.
+/// The shortest time from the start of one talk-spurt to the next.
 const SPURT_MS: u64 = 2_010;
 
 #[cfg(test)]
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn each_target_is_measured_with_each_of_its_options() {
+    fn latency_measures_each_target_with_each_of_its_options() {
         assert_eq!(names(""), ["self"]);
         assert_eq!(
             names("--target self --target janus --prebuffer 1,2,6"),
@@ -403,14 +406,14 @@ mod tests {
     }
 
     #[test]
-    fn self_is_in_a_namespace_where_janus_is() {
+    fn latency_runs_self_in_a_namespace_if_janus_is_measured_too() {
         let netns = |words| args(words).subjects()[0].options.netns;
         assert!(!netns("--target self"));
         assert!(netns("--target self --target janus"));
     }
 
     #[test]
-    fn jitter_is_twice_as_wide_as_it_is_deep() {
+    fn jitter_flag_is_half_the_width_of_the_impairment() {
         assert_eq!(args("").way(), None);
         let way = args("--jitter 30 --loss 2").way().unwrap();
         assert_eq!(way.jitter, Duration::from_millis(60));
@@ -418,13 +421,13 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_connections_as_the_spurts_need() {
+    fn latency_makes_as_many_connections_as_the_talk_spurts_need() {
         assert_eq!(args("--spurts 1 --seconds 4").rounds(), 1);
         assert_eq!(args("--spurts 30 --seconds 10").rounds(), 7);
     }
 
     #[test]
-    fn libwebrtc_takes_no_flags_of_our_own_client() {
+    fn libwebrtc_client_refuses_flags_of_the_own_client() {
         assert_eq!(args("--talkers 3 --ptt").own_client_only(), None);
         assert_eq!(args("--client libwebrtc").own_client_only(), None);
         for flag in [
@@ -440,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_values_are_refused() {
+    fn latency_refuses_values_out_of_range() {
         for words in [
             "--talkers 0",
             "--talkers 7",

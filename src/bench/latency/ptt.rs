@@ -1,7 +1,8 @@
-//! Push-to-talk talkers in a room with a floor: they press when a talk-spurt begins, and release at its end.
+//! Push-to-talk talkers: they press the key when a talk-spurt starts, and release it at its end.
 //!
-//! Pressed is with the frame in which the talk-spurt begins, before it is sent: nobody can press later and not lose
-//! its beginning. The request is under way at the same time as the first packet.
+//! The key is pressed with the first frame of the talk-spurt, before that frame is sent: this is
+//! the latest press that loses nothing. The request is under way at the same time as the first
+//! packet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -23,7 +24,7 @@ use crate::join::radio::server_events::ServerEvent;
 use crate::join::tap::Tap;
 use crate::join::uplink::Ptime;
 
-/// A talker who talks by turns; and the key, true when it is pressed.
+/// Returns the media of a push-to-talk talker, and the states of its key: `true` is pressed.
 pub(super) fn talking(
     stimulus: Stimulus,
     mouth: &Arc<TalkerProbe>,
@@ -48,10 +49,10 @@ pub(super) fn talking(
     (media, strokes)
 }
 
-/// When somebody had the floor for the first time.
+/// The instant at which a talker was first granted the floor.
 pub(super) type FirstGrant = Arc<OnceLock<Instant>>;
 
-/// Notes the first grant among the server's messages.
+/// Records the instant of the first grant among the server's messages.
 pub(super) async fn note_first(mut messages: broadcast::Receiver<Arc<str>>, first: FirstGrant) {
     loop {
         match messages.recv().await {
@@ -70,7 +71,7 @@ pub(super) async fn note_first(mut messages: broadcast::Receiver<Arc<str>>, firs
     }
 }
 
-/// Asks for the floor and gives it back, as long as there is a connection.
+/// Requests and releases the floor as the key changes, as long as there is a connection.
 pub(super) async fn ask(mut strokes: UnboundedReceiver<bool>, connection: Weak<Connection>) {
     while let Some(pressed) = strokes.recv().await {
         let command = match pressed {
@@ -91,13 +92,13 @@ pub(super) async fn ask(mut strokes: UnboundedReceiver<bool>, connection: Weak<C
     }
 }
 
-/// Presses the key as the stimulus wants it.
+/// Presses and releases the key as the stimulus requires.
 struct Finger {
     mouth: Arc<TalkerProbe>,
     stimulus: Stimulus,
     gate: Arc<Gate>,
     key: UnboundedSender<bool>,
-    /// Since the gate was shut; [`RELEASED`] once the floor is given back.
+    /// Samples since the gate was closed; [`RELEASED`] once the floor is released.
     quiet_samples: AtomicU64,
 }
 
@@ -109,7 +110,7 @@ impl Tap for Finger {
         if talks && !self.gate.is_open() {
             self.gate.open();
             self.quiet_samples.store(RELEASED, Ordering::Relaxed);
-            // Nobody asks any more once the call is over.
+            // Sending the state of the key fails only after the call has ended.
             let _ = self.key.send(true);
         } else if !talks {
             self.fall_silent(pcm.len() as u64);
@@ -118,7 +119,7 @@ impl Tap for Finger {
 }
 
 impl Finger {
-    /// Releases, and gives the floor back after the last packet.
+    /// Closes the gate, and releases the floor after the last packet.
     fn fall_silent(&self, samples: u64) {
         if self.gate.is_open() {
             self.gate.shut();
@@ -137,7 +138,7 @@ impl Finger {
     }
 }
 
-/// A voice: it goes on while the key is not pressed.
+/// A voice that goes on while the key is not pressed.
 struct Live(Box<dyn Source>);
 
 impl Source for Live {
@@ -150,8 +151,8 @@ impl Source for Live {
     }
 }
 
-/// No number of samples that anybody is silent for.
+/// Stands for a released floor; no silence lasts this many samples.
 const RELEASED: u64 = u64::MAX;
 
-/// As often as a channel is tried that is not open yet.
+/// How often a request is repeated until the channel is open.
 const RETRY: Duration = Duration::from_millis(10);

@@ -12,7 +12,7 @@ pub(super) struct LatencyReport {
     pub targets: Vec<Found>,
 }
 
-/// What was found of one target.
+/// The results of one target.
 pub(super) struct Found {
     name: String,
     pub findings: Findings,
@@ -63,7 +63,7 @@ impl LatencyReport {
         report
     }
 
-    /// What the same clients take without a server.
+    /// Returns the median delay of the same clients without a server.
     fn base_ms(&self) -> f64 {
         quantile(&self.direct.verdict.all_ms(), 0.5)
     }
@@ -131,7 +131,7 @@ impl LatencyReport {
         )
     }
 
-    /// Everything that has a distribution: the direct connections first.
+    /// Returns everything that has a distribution, the direct connections first.
     fn curves(&self) -> impl Iterator<Item = (&str, Vec<f64>)> {
         let direct = ("direct", self.direct.verdict.all_ms());
         let targets = self.targets.iter();
@@ -139,7 +139,7 @@ impl LatencyReport {
             .chain(targets.map(|found| (found.name.as_str(), found.findings.verdict.all_ms())))
     }
 
-    /// What the receivers' jitter buffers changed, where the clients say so.
+    /// Returns what the receivers' jitter buffers changed, if the clients report it.
     fn receivers(&self) -> Option<Table> {
         let direct = ("direct", &self.direct);
         let targets = self.targets.iter();
@@ -187,7 +187,8 @@ impl LatencyReport {
         }
     }
 
-    /// Both at once: who waits longer conceals less, and who is left below is better at both.
+    /// Returns a plot of delay and damage: a server with more delay conceals less, and one towards
+    /// the lower left is better at both.
     fn compromise(&self) -> Plot {
         let base_ms = self.base_ms();
         let point = |found: &Found| {
@@ -198,7 +199,8 @@ impl LatencyReport {
                 points: vec![(verdict.damaged_percent(), added_ms)],
             }
         };
-        // Has the colour it has in the other plots, and makes the axis begin at nothing damaged.
+        // The direct connections come first, as in the other plots, which keeps the colours; their
+        // point lets the axis start at zero damage.
         let mut series = vec![Series {
             name: "direct, without loss and jitter".to_owned(),
             points: vec![(self.direct.verdict.damaged_percent(), 0.0)],
@@ -216,7 +218,7 @@ impl LatencyReport {
 }
 
 impl Found {
-    /// The name as part of a value's.
+    /// Returns the name as part of a value's name.
     fn slug(&self) -> String {
         let name = self.name.chars();
         let plain = name.map(|each| {
@@ -262,8 +264,9 @@ impl Found {
     }
 }
 
-/// What a receiver changed, in percent of what it played. Concealed is what was made up for what did not come: at a
-/// pause of the stream a receiver plays silence, which is not counted.
+/// Returns what a receiver changed, in percent of what it played. Concealed samples are those made
+/// up for missing packets; the silence that a receiver plays during a pause of the stream is not
+/// counted.
 fn receiver_values(inbound: &Inbound) -> [(&'static str, f64); 3] {
     let percent = |samples: f64| 100.0 * samples / inbound.total_samples_received;
     let concealed = inbound.concealed_samples - inbound.silent_concealed_samples;
@@ -296,7 +299,7 @@ fn ms(value: f64) -> String {
     }
 }
 
-/// (ms, percent) in steps of a millisecond.
+/// Returns (ms, percent) in steps of a millisecond.
 fn shares(all: &[f64]) -> Vec<(f64, f64)> {
     let whole = |value: f64| value.floor().max(0.0) as usize;
     let Some(last) = all.iter().copied().map(whole).max() else {
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_told_for_each_target() {
+    fn latency_report_gives_the_added_delay_of_each_target() {
         let mut outcome = LatencyReport::new(
             "quiet".to_owned(),
             ClientKind::Own,
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_receivers_changed_is_told_where_it_is_known() {
+    fn latency_report_gives_receiver_changes_where_known() {
         let names = ["self".to_owned()].into_iter();
         let mut outcome = LatencyReport::new("calm".to_owned(), ClientKind::Libwebrtc, names);
         outcome.direct = findings(&[30.0]);
@@ -408,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_a_hundred_percent() {
+    fn shares_sum_to_a_hundred_percent() {
         let shares = shares(&[3.2, 3.9, 7.0, 4.0]);
         assert_eq!(shares[..3], [(3.0, 0.0), (3.0, 50.0), (4.0, 25.0)]);
         assert_eq!(shares.last(), Some(&(8.0, 0.0)));

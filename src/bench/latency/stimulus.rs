@@ -1,31 +1,32 @@
-//! The stimulus: what a talker says, in talk-spurts that can be timed and judged.
+//! The stimulus: what a talker sends, in talk-spurts that can be timed and judged.
 //!
 //! ```text
 //! | chirp hop hop hop ... chirp hop hop ... chirp hop hop | silence | chirp hop ...
 //! ```
 //!
-//! A chirp says when: one stands at the start of each talk-spurt and two within, and each talker has a sweep of their
-//! own, so that all can be timed in one mix. A hop says whether: each 20 ms of the rest are a tone of a frequency
-//! that was not heard for half a second, so that no concealment, which goes on with what was, comes near the next.
-//! Hops begin where packets do.
+//! Chirps measure the delay: there is one at the start of each talk-spurt and two within, and each
+//! talker has a sweep of its own, so that all can be timed in one mix. Hops measure the damage:
+//! each 20 ms of the rest are a tone of a frequency that was not heard for half a second, so that
+//! concealment, which continues the previous sound, never resembles the next hop. Hops are aligned
+//! with packets.
 
 use std::f64::consts::{PI, TAU};
 use std::ops::Range;
 
 use crate::join::pcm::{PcmError, Source};
 
-/// What one talker says.
+/// The signal of one talker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stimulus {
     talker: u64,
 }
 
-/// Something in a stimulus that can be looked for.
+/// A chirp of a stimulus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chirp {
     /// Its first sample.
     pub at: u64,
-    /// It starts a talk-spurt.
+    /// Whether it starts a talk-spurt.
     pub is_start: bool,
 }
 
@@ -34,25 +35,27 @@ pub(super) struct Chirp {
 pub(super) struct Hop {
     /// Its first sample.
     pub at: u64,
-    /// Its frequency.
+    /// Its frequency in hertz.
     pub hz: f64,
 }
 
 impl Stimulus {
-    /// The part of one of [`MOST_TALKERS`]. The first is the loudest but for the chirps.
+    /// Returns the stimulus of one of [`MOST_TALKERS`]. Apart from the chirps the first talker is
+    /// the loudest.
     pub fn new(talker: usize) -> Stimulus {
         Stimulus {
             talker: talker as u64,
         }
     }
 
-    /// Samples from one talk-spurt to the next: odd, so that they begin anywhere in a packet, and of their own for
-    /// each talker, so that they meet in ever new ways.
+    /// Returns the samples from one talk-spurt to the next. They are no multiple of a packet, so
+    /// that talk-spurts start anywhere in a packet, and different for each talker, so that the
+    /// overlaps always change.
     pub fn period(&self) -> u64 {
         96_350 + 1_730 * self.talker
     }
 
-    /// The chirps that begin within `range`.
+    /// Returns the chirps that start within `range`.
     pub fn chirps(&self, range: Range<u64>) -> impl Iterator<Item = Chirp> + use<> {
         let period = self.period();
         (range.start / period..=range.end / period)
@@ -65,7 +68,7 @@ impl Stimulus {
             .filter(move |chirp| range.contains(&chirp.at))
     }
 
-    /// The hops that lie within `range` as a whole.
+    /// Returns the hops that lie completely within `range`.
     pub fn hops(&self, range: Range<u64>) -> impl Iterator<Item = Hop> + use<> {
         let stimulus = *self;
         let hops = range.start.div_ceil(HOP)..range.end / HOP;
@@ -82,7 +85,7 @@ impl Stimulus {
         range.start % period < SOUND || range.start / period != range.end.saturating_sub(1) / period
     }
 
-    /// The shape of this talker's chirps.
+    /// Returns the samples of this talker's chirp.
     pub fn chirp(&self) -> Vec<f32> {
         let (from_hz, to_hz) = SWEEPS[self.talker as usize % SWEEPS.len()];
         let length = CHIRP as f64 / RATE;
@@ -95,7 +98,7 @@ impl Stimulus {
         (0..CHIRP).map(at).collect()
     }
 
-    /// The signal, ready to be sent.
+    /// Returns the signal as a source.
     pub fn source(self) -> Box<dyn Source> {
         Box::new(Spoken {
             chirp: self.chirp(),
@@ -104,12 +107,12 @@ impl Stimulus {
         })
     }
 
-    /// How loud a hop is.
+    /// Returns the amplitude of a hop.
     pub fn hop_amplitude(&self) -> f64 {
         if self.talker == 0 { 0.1 } else { 0.03 }
     }
 
-    /// Whether the whole of a hop's place is neither chirp nor silence.
+    /// Whether a hop's position overlaps neither a chirp nor silence.
     fn is_hop(&self, number: u64) -> bool {
         let first = number * HOP % self.period();
         let last = (number * HOP + HOP - 1) % self.period();
@@ -124,7 +127,8 @@ impl Stimulus {
     }
 
     fn hz(&self, number: u64) -> f64 {
-        // Steps that share no factor with the number of frequencies visit them all before any comes again.
+        // A step that shares no factor with the number of frequencies visits all before any is
+        // repeated.
         const STEPS: [u64; 6] = [7, 11, 5, 13, 17, 19];
         let step = STEPS[self.talker as usize % STEPS.len()];
         LOWEST_HZ + SPACING_HZ * (number * step % FREQUENCIES) as f64
@@ -143,7 +147,7 @@ impl Stimulus {
     }
 }
 
-/// A stimulus being read out.
+/// A stimulus that is being read.
 struct Spoken {
     stimulus: Stimulus,
     chirp: Vec<f32>,
@@ -167,7 +171,7 @@ impl Source for Spoken {
     }
 }
 
-/// Who talks at once and can still be told apart: as many as there are sweeps.
+/// The largest number of talkers that can be told apart: the number of sweeps.
 pub(super) const MOST_TALKERS: usize = SWEEPS.len();
 
 /// Samples of a chirp: 50 ms.
@@ -176,16 +180,17 @@ pub(super) const CHIRP: u64 = 2_400;
 /// Samples of a hop: a packet of 20 ms.
 pub(super) const HOP: u64 = 960;
 
-/// Samples of a talk-spurt: 1.3 s; the silence after it is longer than any gate's hangover.
+/// Samples of a talk-spurt: 1.3 s. The silence after it is longer than the hangover of any gate.
 pub(super) const SOUND: u64 = 62_400;
 
-/// The least distance of two chirps of one talker, in samples: what is looked for is looked for no further.
+/// The least distance of two chirps of one talker, in samples; the search for a chirp extends no
+/// further.
 pub(super) const APART: u64 = 25_000;
 
-/// Where in a talk-spurt the chirps stand.
+/// Positions of the chirps in a talk-spurt.
 const CHIRPS_AT: [u64; 3] = [0, APART, 2 * APART];
 
-/// Sweeps that hardly correlate, in Hz: where a voice is, which all codecs take care of.
+/// Sweeps with little mutual correlation, in Hz, in the range of speech, which all codecs preserve.
 const SWEEPS: [(f64, f64); 6] = [
     (300.0, 3_400.0),
     (3_400.0, 300.0),
@@ -195,7 +200,7 @@ const SWEEPS: [(f64, f64); 6] = [
     (3_400.0, 1_500.0),
 ];
 
-/// Three at once stay below the ceiling, or nearly.
+/// Three talkers at once stay below the limiter's ceiling, or nearly.
 const CHIRP_AMPLITUDE: f64 = 0.4;
 
 // Tones that a window of 20 ms can tell apart.
@@ -203,7 +208,7 @@ const FREQUENCIES: u64 = 24;
 const LOWEST_HZ: f64 = 500.0;
 const SPACING_HZ: f64 = 150.0;
 
-/// Samples in which a hop comes and goes: 1 ms.
+/// Samples of a hop's fade-in and fade-out: 1 ms.
 const EDGE: u64 = 48;
 
 /// Samples per second.
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn chirps_stand_where_the_script_says() {
+    fn chirps_are_at_their_positions() {
         let stimulus = Stimulus::new(1);
         let pcm = read(1, 300_000);
         let chirps: Vec<Chirp> = stimulus.chirps(0..300_000).collect();
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spurt_ends_in_silence() {
+    fn talk_spurt_ends_in_silence() {
         let stimulus = Stimulus::new(2);
         let period = stimulus.period() as usize;
         let pcm = read(2, period);
@@ -267,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_talks_that_touches_a_spurt() {
+    fn frame_that_touches_a_talk_spurt_is_talking() {
         let stimulus = Stimulus::new(0);
         let period = stimulus.period();
         assert!(stimulus.is_talking(0..960) && stimulus.is_talking(SOUND - 1..SOUND + 959));
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_hardly_correlate() {
+    fn sweeps_have_little_mutual_correlation() {
         for one in 0..MOST_TALKERS {
             for other in 0..one {
                 let (a, b) = (Stimulus::new(one).chirp(), Stimulus::new(other).chirp());

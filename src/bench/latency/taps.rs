@@ -9,7 +9,7 @@ use rtc::rtp::header::Header;
 
 use crate::join::tap::Tap;
 
-/// Notes when each frame was spoken: the instant its last sample was there, as a sound card has it.
+/// Records when each frame was spoken: the instant of its last sample, as at a sound card.
 #[derive(Default)]
 pub(super) struct TalkerProbe(Mutex<Vec<(Instant, u64)>>);
 
@@ -20,12 +20,12 @@ impl Tap for TalkerProbe {
 }
 
 impl TalkerProbe {
-    /// How much was spoken so far.
+    /// Returns the number of samples spoken so far.
     pub fn samples(&self) -> u64 {
         lock(&self.0).iter().map(|(_, samples)| samples).sum()
     }
 
-    /// All that was spoken so far.
+    /// Returns everything spoken so far.
     pub fn spoken(&self) -> Spoken {
         let mut frames = Vec::new();
         let mut samples = 0;
@@ -39,13 +39,13 @@ impl TalkerProbe {
 
 /// When each sample of a source was spoken.
 pub(super) struct Spoken {
-    /// Each frame's first sample and its instant.
+    /// The first sample of each frame, with its instant.
     frames: Vec<(u64, Instant)>,
     samples: u64,
 }
 
 impl Spoken {
-    /// A file that was played in one piece from an instant on.
+    /// A file that is played without a gap from this instant on.
     pub fn at_once(samples: u64, at: Instant) -> Spoken {
         Spoken {
             frames: vec![(0, at)],
@@ -53,12 +53,12 @@ impl Spoken {
         }
     }
 
-    /// The samples spoken.
+    /// Returns the range of the samples spoken.
     pub fn range(&self) -> Range<u64> {
         0..self.samples
     }
 
-    /// When a sample was spoken; `None` if it was not.
+    /// Returns when a sample was spoken; `None` if it was not.
     pub fn instant_of(&self, sample: u64) -> Option<Instant> {
         let next = self.frames.partition_point(|(first, _)| *first <= sample);
         let (first, at) = self.frames[..next].last()?;
@@ -66,7 +66,7 @@ impl Spoken {
     }
 }
 
-/// Notes when each frame was heard.
+/// Records when each packet was heard.
 #[derive(Default)]
 pub(super) struct ListenerProbe(Mutex<Vec<Arrival>>);
 
@@ -87,27 +87,28 @@ impl Tap for ListenerProbe {
 }
 
 impl ListenerProbe {
-    /// When the first packet arrived.
+    /// Returns when the first packet arrived.
     pub fn first(&self) -> Option<Instant> {
         lock(&self.0).first().map(|arrival| arrival.at)
     }
 
-    /// All that was heard so far: each packet decoded as it arrived, without any jitter buffer.
+    /// Returns everything heard so far: each packet decoded as it arrived, without a jitter buffer.
     ///
     /// # Errors
-    /// libopus's own, when it has no memory.
+    /// The error of libopus if it creates no decoder.
     pub fn heard(&self) -> Result<Heard, opus::Error> {
         let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
         let mut heard = Heard::default();
         let mut pcm = vec![0f32; 5_760];
         let mut next = None;
         for arrival in lock(&self.0).iter() {
-            // What does not decode is heard by nobody.
+            // A packet that does not decode is not audible.
             let Ok(samples) = decoder.decode_float(&arrival.payload, &mut pcm, false) else {
                 continue;
             };
             let gap = next.map_or(0, |next: u32| arrival.time.wrapping_sub(next) as i32);
-            // A pause of the stream is a pause; a clock that jumps further begins anew.
+            // A pause of the stream becomes silence; a larger step of the clock starts a new
+            // stream.
             if (0..LONGEST_PAUSE).contains(&gap) {
                 heard.pcm.resize(heard.pcm.len() + gap as usize, 0.0);
             }
@@ -119,19 +120,19 @@ impl ListenerProbe {
     }
 }
 
-/// What a listener heard, and when.
+/// What a listener heard, with the instants.
 #[derive(Default)]
 pub(super) struct Heard {
     /// 48 kHz mono, pauses of the stream included.
     pub pcm: Vec<f32>,
-    /// Each packet's first sample and its arrival.
+    /// The first sample of each packet, with its arrival.
     packets: Vec<(usize, Instant)>,
 }
 
 impl Heard {
-    /// A recording without gaps, whose first sample was heard at an instant.
+    /// A recording without gaps whose first sample was heard at this instant.
     pub fn at_once(pcm: Vec<f32>, at: Instant) -> Heard {
-        // As if it had come in packets of 10 ms.
+        // Treated as packets of 10 ms.
         let firsts = (0..pcm.len()).step_by(480);
         let packets = firsts.map(|first| (first, at + of_samples(first as u64)));
         Heard {
@@ -140,33 +141,34 @@ impl Heard {
         }
     }
 
-    /// When a sample was heard: as long after its packet's arrival as it stands in it.
+    /// Returns when a sample was heard: its packet's arrival plus its position in the packet.
     pub fn instant_of(&self, sample: usize) -> Option<Instant> {
         let next = self.packets.partition_point(|(first, _)| *first <= sample);
         let (first, at) = self.packets[..next].last()?;
         Some(*at + of_samples((sample - first) as u64))
     }
 
-    /// The first sample of the first packet that arrived at an instant or later; the end if none did.
+    /// Returns the first sample of the first packet that arrived at `at` or later; the end if none
+    /// did.
     pub fn from(&self, at: Instant) -> usize {
         let packet = self.packets.partition_point(|(_, arrival)| *arrival < at);
         let first = self.packets.get(packet).map(|(first, _)| *first);
         first.unwrap_or(self.pcm.len())
     }
 
-    /// Arrivals of the first and the last packet.
+    /// Returns the arrivals of the first and the last packet.
     pub fn span(&self) -> Option<(Instant, Instant)> {
         Some((self.packets.first()?.1, self.packets.last()?.1))
     }
 }
 
-/// How long samples last.
+/// Returns the duration of this number of samples.
 pub(super) fn of_samples(samples: u64) -> Duration {
     Duration::from_nanos(samples * 1_000_000_000 / 48_000)
 }
 
 fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A list that was pushed to is whole, whatever happened to who pushed.
+    // A panic of another thread leaves the list intact.
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,6 +1,7 @@
-//! Searches the highest number of clients that a server holds: doubles it until it fails, then bisects.
+//! Searches for the largest number of clients that a server holds: doubles it until it fails, then
+//! bisects.
 
-/// A search for the highest number that holds.
+/// A search for the largest number that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CapacitySearch {
     way: Way,
@@ -11,20 +12,20 @@ pub(super) struct CapacitySearch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Way {
-    /// These, whatever comes of them.
+    /// These numbers, whatever their results.
     Steps(Vec<usize>),
-    /// A search up to this.
+    /// A search up to this number.
     Search(usize),
 }
 
 impl CapacitySearch {
-    /// Exactly these numbers, in their order.
+    /// Returns a search of exactly these numbers, in their order.
     pub(super) fn steps(mut steps: Vec<usize>) -> CapacitySearch {
         steps.reverse();
         CapacitySearch::new(Way::Steps(steps))
     }
 
-    /// A search for the highest number that holds.
+    /// Returns a search for the largest number that holds.
     pub(super) fn up_to(most: usize) -> CapacitySearch {
         CapacitySearch::new(Way::Search(most))
     }
@@ -38,7 +39,7 @@ impl CapacitySearch {
         }
     }
 
-    /// The number to try.
+    /// Returns the next number to try.
     pub(super) fn next(&mut self) -> Option<usize> {
         let next = match (&mut self.way, self.fails) {
             (Way::Steps(steps), _) => steps.pop()?,
@@ -56,7 +57,7 @@ impl CapacitySearch {
         Some(next)
     }
 
-    /// What came of it.
+    /// Records the result of the last number.
     pub(super) fn held(&mut self, held: bool) {
         if held {
             self.holds = self.holds.max(self.tried);
@@ -65,19 +66,19 @@ impl CapacitySearch {
         }
     }
 
-    /// The highest number that held, and the lowest that did not.
+    /// Returns the largest number that held, and the smallest that did not.
     pub(super) fn most(&self) -> (usize, Option<usize>) {
         (self.holds, self.fails)
     }
 }
 
-/// How many numbers a search tries that fails somewhere on its way.
+/// Returns how many numbers a search tries that fails at some number.
 pub(super) fn usual_steps(most: usize) -> usize {
     let doublings = most.div_ceil(FIRST).next_power_of_two().ilog2() as usize;
     1 + doublings + FINENESS.ilog2() as usize
 }
 
-/// Where a search begins.
+/// The first number of a search.
 const FIRST: usize = 50;
 
 /// The search ends when it knows the number to a twentieth.
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_closes_in_on_the_limit() {
+    fn capacity_search_closes_in_on_the_limit() {
         let (tried, (holds, fails)) = search(4_000, 700);
         assert_eq!(tried[..5], [50, 100, 200, 400, 800]);
         assert!(tried.len() <= usual_steps(4_000), "{tried:?}");
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_ends_at_what_was_allowed() {
+    fn capacity_search_ends_at_the_largest_permitted_number() {
         assert_eq!(search(300, 1_000), (vec![50, 100, 200, 300], (300, None)));
         assert_eq!(search(20, 1_000), (vec![20], (20, None)));
         let (tried, (holds, fails)) = search(1_000, 0);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_taken_as_they_are() {
+    fn capacity_search_tries_given_steps_in_their_order() {
         let mut ramp = CapacitySearch::steps(vec![5, 3, 9]);
         let mut tried = Vec::new();
         while let Some(count) = ramp.next() {

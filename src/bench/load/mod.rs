@@ -1,7 +1,8 @@
-//! `mixminus bench load`: more and more clients, until the server fails its promise.
+//! `mixminus bench load`: more and more clients, until the server misses its objective.
 //!
-//! The promise: nearly every packet comes, on its beat, nobody is turned away and no deadline is missed. What a pure
-//! listener costs is what the server costs more with listeners than with its talkers alone, in one run.
+//! The objective: nearly every packet arrives, on its beat, no client is refused and no deadline is
+//! missed. The cost of a listener is the cost of the server with listeners minus that with its
+//! talkers alone, in one run.
 
 mod capacity_search;
 mod report;
@@ -75,7 +76,8 @@ pub struct LoadArgs {
 /// Measures step after step.
 ///
 /// # Errors
-/// [`HarnessError`] when the server or the clients do not start. A server that fails under load is a result.
+/// [`HarnessError`] when the server or the clients do not start. A server that fails under load is
+/// a result.
 pub fn run(args: &LoadArgs, outputs: &Outputs) -> Result<Report, HarnessError> {
     let outcome = until_interrupted(args.measure(outputs))?;
     Ok(outcome.report())
@@ -109,7 +111,7 @@ impl LoadArgs {
         Ok(outcome)
     }
 
-    /// The talkers alone, then step after step with listeners.
+    /// Measures the talkers alone, then step after step with listeners.
     async fn add_listeners(
         &self,
         mut harness: Harness,
@@ -128,7 +130,7 @@ impl LoadArgs {
         while let Some(count) = ramp.next() {
             steps.begin(format!("{count} listeners"));
             if spent && self.ramp {
-                // Who was driven too far may not recover in time: what comes next would be blamed for it.
+                // An overloaded server may not recover in time, which would falsify the next step.
                 harness.close().await;
                 harness = Harness::open(self.setting()).await?;
                 harness.talkers(talkers).await?;
@@ -142,7 +144,7 @@ impl LoadArgs {
         Ok(harness)
     }
 
-    /// Measures one step; says whether the promise holds.
+    /// Measures one step; returns whether the objective is met.
     async fn step(
         &self,
         harness: &Harness,
@@ -200,7 +202,8 @@ impl LoadArgs {
         }
     }
 
-    /// The numbers of listeners asked for, or some, unless something else was asked for.
+    /// Returns the requested numbers of listeners, or default ones unless another measurement was
+    /// requested.
     fn steps(&self) -> Vec<usize> {
         if self.listeners.is_empty() && self.everybody_talks.is_empty() && self.rooms == 0 {
             return DEFAULT_STEPS.to_vec();
@@ -208,7 +211,7 @@ impl LoadArgs {
         self.listeners.clone()
     }
 
-    /// About how many measurements there will be.
+    /// Returns roughly how many measurements there will be.
     fn count_steps(&self) -> u64 {
         let with_people = match (self.everybody_talks.len(), self.ramp) {
             (0, true) => 1 + usual_steps(self.at_most),
@@ -227,7 +230,7 @@ impl LoadArgs {
     }
 }
 
-/// What is being measured, and how many measurements were begun before.
+/// The progress, and the number of measurements started so far.
 struct Steps {
     progress: Progress,
     begun: u64,
@@ -244,7 +247,7 @@ impl Steps {
     }
 }
 
-/// What a kind of listener sends, in words.
+/// Describes what a kind of listener sends.
 pub(super) fn kind_name(kind: ListenerKind) -> &'static str {
     match kind {
         ListenerKind::Dtx => "comfort noise every 400 ms (DTX)",
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_those_of_the_largest_step() {
+    fn load_server_limits_fit_the_largest_step() {
         let setting = args("--talkers 3 --listeners 50,2000,100 --mixers 2").setting();
         assert_eq!(setting.options.room_capacity, 2_003);
         assert_eq!(
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn server_alone_is_measured_as_long_as_each_step_unless_said_otherwise() {
+    fn load_measures_the_empty_server_as_long_as_each_step_by_default() {
         let seconds = |line: &str| args(line).nobody_time().as_secs();
         assert_eq!(seconds("--seconds 30"), 30);
         assert_eq!(seconds("--seconds 30 --nobody-seconds 1"), 1);
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_steps_unless_something_else_is_asked_for() {
+    fn load_has_default_steps_unless_another_measurement_is_requested() {
         assert_eq!(args("").steps(), DEFAULT_STEPS);
         assert_eq!(args("--listeners 7").steps(), [7]);
         assert!(args("--rooms 5").steps().is_empty());

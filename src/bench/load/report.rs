@@ -1,4 +1,4 @@
-//! The report of a run: its steps as tables, plots and lines.
+//! The report of a run: its steps as tables, plots and lines for scripts.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ pub(super) struct Row {
     pub(super) talkers: usize,
     pub(super) listeners: usize,
     pub(super) figures: Figures,
-    /// Why the promise does not hold.
+    /// Why the objective is missed; empty if it is met.
     pub(super) broken: Vec<String>,
 }
 
@@ -42,17 +42,17 @@ impl LoadReport {
         }
     }
 
-    /// The server with nobody in.
+    /// Sets the measurement of the empty server.
     pub(super) fn base(&mut self, figures: Figures) {
         self.base = Some(figures);
     }
 
-    /// The server with rooms that nobody is in.
+    /// Sets the measurement of the server with empty rooms.
     pub(super) fn rooms(&mut self, count: usize, figures: Figures) {
         self.rooms = Some((count, figures));
     }
 
-    /// The server with talkers and no listeners.
+    /// Sets the measurement of the server with talkers and no listeners.
     pub(super) fn talkers_alone(&mut self, count: usize, figures: Figures) {
         self.talkers_alone = Some((count, figures));
     }
@@ -61,13 +61,13 @@ impl LoadReport {
         self.rows.push(row);
     }
 
-    /// The highest number that held, and the lowest that did not.
+    /// Sets the largest number that held, and the smallest that did not.
     pub(super) fn most(&mut self, most: (usize, Option<usize>)) {
         self.most = Some(most);
     }
 
     pub(super) fn report(mut self) -> Report {
-        // A search does not go upwards only.
+        // A search does not only go upwards.
         self.rows.sort_by_key(|row| (row.talkers, row.listeners));
         let mut report = Report::new(format!("Load on {}: {}", self.target, self.what));
         report.notes = NOTES.map(str::to_owned).to_vec();
@@ -78,19 +78,20 @@ impl LoadReport {
         report.tables.extend(self.says());
         report.plots = self.plots();
         self.values(&mut report);
-        // A server that is not started here has no figures of its own.
+        // For a server that was not started here some values are unknown.
         report.values.retain(|(_, value)| value.is_finite());
         report
     }
 
-    /// What a listener costs more than the talkers alone, or a talker more than nobody.
+    /// Returns the added cost per listener over the talkers alone, or per talker over the empty
+    /// server.
     fn each(&self, row: &Row) -> (f64, f64) {
         let (before, others) = match (&self.talkers_alone, &self.base) {
             (Some((talkers, alone)), _) => (alone, *talkers),
             (None, Some(base)) => (base, 0),
             (None, None) => return (f64::NAN, f64::NAN),
         };
-        // Those who got in, which may be fewer than were meant to.
+        // The clients that joined, which may be fewer than intended.
         let heads = row.figures.tally.clients.saturating_sub(others).max(1) as f64;
         let cpu = (row.figures.cpu_percent() - before.cpu_percent()) / heads;
         let memory = (row.figures.rss_bytes() - before.rss_bytes()) / heads / 1e3;
@@ -178,7 +179,7 @@ impl LoadReport {
         )
     }
 
-    /// What the server says of itself: one row per figure that ever was something.
+    /// Returns the server's own metrics: one row for each that was ever other than zero.
     fn says(&self) -> Option<Table> {
         let names: BTreeSet<&String> = self
             .rows
@@ -320,7 +321,7 @@ impl Row {
     }
 }
 
-/// A table with these columns.
+/// Returns a table with these columns.
 pub(in crate::bench) fn table(title: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Table {
     Table {
         title: title.to_owned(),
@@ -329,7 +330,7 @@ pub(in crate::bench) fn table(title: &str, columns: &[&str], rows: Vec<Vec<Strin
     }
 }
 
-/// A figure for a table; nothing where there is none.
+/// Returns a number for a table; empty if it is not finite.
 pub(in crate::bench) fn number(value: f64, decimals: usize) -> String {
     match value.is_finite() {
         true => format!("{value:.decimals$}"),
@@ -337,7 +338,7 @@ pub(in crate::bench) fn number(value: f64, decimals: usize) -> String {
     }
 }
 
-/// A figure of whatever size, without the zeros that say nothing.
+/// Returns a number of any size without trailing zeros.
 fn said(value: f64) -> String {
     let text = number(value, 5);
     match text.contains('.') {
@@ -346,7 +347,7 @@ fn said(value: f64) -> String {
     }
 }
 
-/// A name without what lines for scripts cannot hold.
+/// Returns a name without characters that lines for scripts cannot contain.
 fn plain(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.');
     words
@@ -369,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_that_are_none_are_not_shown() {
+    fn load_report_omits_values_that_are_not_finite() {
         assert_eq!(number(f64::NAN, 2), "-");
         assert_eq!(number(1.005, 1), "1.0");
         assert_eq!(

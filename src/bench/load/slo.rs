@@ -1,13 +1,13 @@
-//! The service-level objective: what a server promises its clients, and whether it keeps it.
+//! The service-level objective of a server, and whether the server meets it.
 
 use crate::bench::harness::Figures;
 
 /// The limits that a server must keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Slo {
-    /// Packets that never come, percent.
+    /// The largest share of lost packets, in percent.
     pub(super) lost_percent: f64,
-    /// 99 of 100 packets are no more than this off their beat, milliseconds.
+    /// How far 99 of 100 packets may be off their beat, in milliseconds.
     pub(super) off_beat_ms: f64,
 }
 
@@ -21,7 +21,7 @@ impl Default for Slo {
 }
 
 impl Slo {
-    /// What is wrong, in words; nothing if the promise is kept.
+    /// Returns a sentence for each limit that is exceeded.
     pub(super) fn broken_by(&self, figures: &Figures) -> Vec<String> {
         let tally = &figures.tally;
         let mut broken = Vec::new();
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_is_kept_or_broken_in_words() {
+    fn slo_names_each_exceeded_limit() {
         let good = SwarmStats {
             expected: 10_000,
             received: 9_990,

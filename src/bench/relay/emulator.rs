@@ -1,5 +1,5 @@
-//! A bad network as a pure machine: what goes in comes out late, or never. It has no clock and no sockets, and one
-//! seed makes the same mistakes each time.
+//! A bad network as a pure machine: packets come out late, or never. It has no clock and no
+//! sockets, and the same seed causes the same impairments each time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,33 +7,33 @@ use std::time::Duration;
 
 use mixer::Time;
 
-/// What the way does to packets.
+/// The impairments of packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Impairment {
     /// Probability of loss, `0.0..=1.0`.
     pub loss: f64,
-    /// Each packet is held for up to this long, evenly distributed: 60 ms is jitter of +-30 ms.
+    /// Each packet is delayed by up to this time, evenly distributed: 60 ms is a jitter of +-30 ms.
     pub jitter: Duration,
-    /// Whether packets keep their order, as in one queue; otherwise one overtakes another.
+    /// Whether packets keep their order, as in one queue; otherwise they may overtake each other.
     pub ordered: bool,
 }
 
-/// What became of the packets.
+/// Counters of the packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passage {
-    /// Packets that went in.
+    /// Packets that entered.
     pub offered: u64,
-    /// Of these, lost.
+    /// Packets that were lost.
     pub lost: u64,
 }
 
-/// A way on which packets are lost and late.
+/// A path on which packets are lost and delayed.
 #[derive(Debug)]
 pub struct Emulator<T> {
     impairment: Impairment,
     state: u64,
     held: BinaryHeap<Reverse<Held<T>>>,
-    /// When the last that was held will come out.
+    /// When the latest packet in the queue is due.
     last_due: Time,
     passage: Passage,
 }
@@ -46,7 +46,7 @@ struct Held<T> {
 }
 
 impl<T> Emulator<T> {
-    /// A way without packets on it; `seed` decides which of them are lost and how late the others are.
+    /// Creates an empty path; `seed` determines which packets are lost and how late the others are.
     pub fn new(impairment: Impairment, seed: u64) -> Emulator<T> {
         Emulator {
             impairment,
@@ -57,17 +57,17 @@ impl<T> Emulator<T> {
         }
     }
 
-    /// Changes what happens to packets from now on.
+    /// Changes the impairments from now on.
     pub fn impair(&mut self, impairment: Impairment) {
         self.impairment = impairment;
     }
 
-    /// What became of the packets so far.
+    /// Returns the counters so far.
     pub fn passage(&self) -> Passage {
         self.passage
     }
 
-    /// Takes in a packet. When `MOST_HELD` are on the way already, it is lost.
+    /// Accepts a packet. It is lost if `MOST_HELD` packets are already under way.
     pub fn take(&mut self, now: Time, packet: T) {
         let Impairment {
             loss,
@@ -75,7 +75,8 @@ impl<T> Emulator<T> {
             ordered,
         } = self.impairment;
         self.passage.offered += 1;
-        // On a good way no chance is used up: the same is lost whenever the way turns bad.
+        // A path without impairments uses no random numbers: the same packets are lost whenever
+        // impairments begin.
         let is_bad = loss > 0.0 || !jitter.is_zero();
         let (luck, hold) = if is_bad {
             (self.chance(), self.chance())
@@ -98,18 +99,18 @@ impl<T> Emulator<T> {
         }));
     }
 
-    /// Gives out the next packet whose time has come.
+    /// Returns the next packet that is due.
     pub fn give(&mut self, now: Time) -> Option<T> {
         let is_due = self.next_due().is_some_and(|due| due <= now);
         is_due.then(|| self.held.pop())?.map(|held| held.0.packet)
     }
 
-    /// When the next packet comes out.
+    /// Returns when the next packet is due.
     pub fn next_due(&self) -> Option<Time> {
         self.held.peek().map(|held| held.0.due)
     }
 
-    /// The next number of a linear congruential generator, `0.0..1.0`.
+    /// Returns the next number of a linear congruential generator, in `0.0..1.0`.
     fn chance(&mut self) -> f64 {
         self.state = self
             .state
@@ -134,20 +135,21 @@ impl<T> PartialOrd for Held<T> {
 }
 
 impl<T> Ord for Held<T> {
-    /// By when they are due; those due at once come in the order they went in.
+    /// By due time; packets due at the same time keep their order.
     fn cmp(&self, other: &Held<T>) -> std::cmp::Ordering {
         (self.due, self.number).cmp(&(other.due, other.number))
     }
 }
 
-/// A minute of one voice: more is no jitter any more.
+/// A minute of one voice: a longer delay is no jitter.
 const MOST_HELD: usize = 3_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Sends a packet every 20 ms; gives what comes out, with the time on the way in microseconds.
+    /// Sends a packet every 20 ms; returns the packets that come out, with their delays in
+    /// microseconds.
     fn pass(impairment: Impairment, seed: u64, packets: u64) -> Vec<(u64, u64)> {
         let mut emulator = Emulator::new(impairment, seed);
         let mut out = Vec::new();
@@ -166,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_good_way_changes_nothing() {
+    fn emulator_without_impairments_changes_nothing() {
         let out = pass(Impairment::default(), 1, 100);
         assert_eq!(out, (0..100).map(|packet| (packet, 0)).collect::<Vec<_>>());
     }
 
     #[test]
-    fn the_same_seed_makes_the_same_mistakes() {
+    fn emulator_repeats_its_impairments_with_the_same_seed() {
         let bad = Impairment {
             loss: 0.02,
             jitter: Duration::from_millis(60),
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_and_jitter_are_as_asked_for() {
+    fn emulator_loses_and_delays_as_configured() {
         let bad = Impairment {
             loss: 0.1,
             jitter: Duration::from_millis(60),
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn in_order_nothing_overtakes() {
+    fn ordered_emulator_keeps_the_order() {
         let bad = Impairment {
             loss: 0.0,
             jitter: Duration::from_millis(100),
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_has_a_bound() {
+    fn emulator_queue_is_bounded() {
         let slow = Impairment {
             jitter: Duration::from_secs(3_600),
             ..Impairment::default()

@@ -1,9 +1,10 @@
-//! A bad way between one client and a server: a UDP relay that leads media through an [`Emulator`].
+//! A bad path between one client and a server: a UDP relay that sends media through an
+//! [`Emulator`].
 //!
-//! Only media on the way to the server is impaired (RTP, by the ranges of RFC 7983, and not RTCP): a lost
-//! handshake message would measure the retransmission of DTLS instead. For the relay to be on the way, the offer has
-//! to name its [`back`](Relay::back) and the answer its [`front`](Relay::front) as the only candidate:
-//! [`only_candidate`].
+//! Only media towards the server is impaired (RTP, by the ranges of RFC 7983, and not RTCP): a lost
+//! handshake message would measure the retransmission of DTLS instead. To put the relay on the
+//! path, the offer has to name its [`back`](Relay::back) and the answer its [`front`](Relay::front)
+//! as the only candidate: [`only_candidate`].
 
 use std::collections::HashMap;
 use std::io;
@@ -28,17 +29,17 @@ pub struct Relay {
     tasks: JoinSet<()>,
 }
 
-/// What is on the way to the server, each with the socket it will leave by.
+/// The packets on their way to the server, each with the socket that will send it.
 type Way = Arc<Mutex<Emulator<(Arc<UdpSocket>, Vec<u8>)>>>;
 
 impl Relay {
-    /// Binds both sides; nothing passes before [`Relay::lead_to`].
+    /// Binds both sides; nothing is relayed before [`Relay::lead_to`].
     ///
-    /// - `ip`: an own address that the client and the server can reach.
+    /// - `ip`: an address of this machine that the client and the server can reach.
     /// - `seed`: makes loss and jitter repeatable.
     ///
     /// # Errors
-    /// The system's, when the address has no port left.
+    /// The system's error if the address has no free port.
     pub async fn bind(ip: IpAddr, way_in: Impairment, seed: u64) -> io::Result<Relay> {
         let front = UdpSocket::bind((ip, 0)).await?;
         let back = UdpSocket::bind((ip, 0)).await?;
@@ -51,17 +52,17 @@ impl Relay {
         })
     }
 
-    /// Where the client sends.
+    /// The address to which the client sends.
     pub fn front(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// Where the server sends.
+    /// The address to which the server sends.
     pub fn back(&self) -> SocketAddr {
         self.addresses[1]
     }
 
-    /// Begins to relay between the client and `server`.
+    /// Starts to relay between the client and `server`.
     pub fn lead_to(&mut self, server: SocketAddr) {
         let forward = Forward {
             front: Arc::clone(&self.front),
@@ -75,28 +76,28 @@ impl Relay {
         self.tasks.spawn(forward.run());
     }
 
-    /// Changes what happens on the way in from now on.
+    /// Changes the impairment of media towards the server from now on.
     pub fn impair(&self, way_in: Impairment) {
         lock(&self.way).impair(way_in);
     }
 
-    /// What became of media on the way in so far.
+    /// Returns the counters of media towards the server so far.
     pub fn passage(&self) -> Passage {
         lock(&self.way).passage()
     }
 }
 
-/// The way in.
+/// The direction towards the server.
 struct Forward {
     front: Arc<UdpSocket>,
-    /// The socket the offer named, for the first of the client's addresses.
+    /// The socket that the offer named, for the first of the client's addresses.
     first_back: Option<Arc<UdpSocket>>,
-    /// One for each address the client tries: a server must be able to tell them apart.
+    /// One socket for each address that the client uses: a server must be able to tell them apart.
     backs: HashMap<SocketAddr, Arc<UdpSocket>>,
     server: SocketAddr,
     way: Way,
     origin: Instant,
-    /// The ways back.
+    /// The tasks that relay in the other direction.
     tasks: JoinSet<()>,
 }
 
@@ -108,7 +109,8 @@ impl Forward {
             tokio::select! {
                 received = self.front.recv_from(&mut datagram) => match received {
                     Ok((len, client)) => self.take(client, &datagram[..len]).await,
-                    // The last datagram was refused somewhere; the next may not be.
+                    // The system reports that an earlier datagram was refused; the next may be
+                    // accepted.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                     Err(_) => return,
                 },
@@ -126,12 +128,13 @@ impl Forward {
             let now = self.now();
             lock(&self.way).take(now, (back, datagram.to_vec()));
         } else {
-            // Who does not take it now is asked again: that is what these protocols do.
+            // A datagram that is not accepted now is lost, for which the relayed protocols are
+            // prepared.
             let _ = back.send_to(datagram, self.server).await;
         }
     }
 
-    /// Sends on what has been held for long enough.
+    /// Sends the packets whose delay is over.
     async fn give(&self) {
         loop {
             let now = self.now();
@@ -193,11 +196,12 @@ fn is_media(datagram: &[u8]) -> bool {
 }
 
 fn lock<T>(way: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The emulator is whole between any two calls.
+    // The emulator is consistent between any two calls.
     way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The description with one candidate, `address`, in every media section that had any.
+/// Returns the description with `address` as the only candidate of every media section that had
+/// any.
 pub fn only_candidate(sdp: &str, address: SocketAddr) -> String {
     let candidate = format!(
         "a=candidate:1 1 udp 2130706431 {} {} typ host\r\n",
@@ -220,7 +224,7 @@ pub fn only_candidate(sdp: &str, address: SocketAddr) -> String {
     out
 }
 
-/// The first UDP address among a description's candidates that `own` can reach.
+/// Returns the first UDP address among a description's candidates that `own` can reach.
 pub fn first_address(sdp: &str, own: IpAddr) -> Option<SocketAddr> {
     sdp.lines()
         .filter_map(|line| line.strip_prefix("a=candidate:"))
@@ -234,10 +238,10 @@ pub fn first_address(sdp: &str, own: IpAddr) -> Option<SocketAddr> {
         })
 }
 
-/// No path carries longer ones unbroken.
+/// No path carries larger datagrams without fragmentation.
 const LARGEST_BYTES: usize = 2_048;
 
-/// Addresses one client may try.
+/// The most addresses that one client may use.
 const MOST_ADDRESSES: usize = 64;
 
 #[cfg(test)]
@@ -252,7 +256,7 @@ mod tests {
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n";
 
     #[test]
-    fn a_description_names_only_the_relay() {
+    fn description_names_the_relay_as_the_only_candidate() {
         let relay = SocketAddr::from(([10, 0, 0, 9], 5_000));
         let sdp = only_candidate(SDP, relay);
         assert_eq!(sdp.matches("a=candidate:").count(), 1);
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_s_address_is_one_that_can_be_reached() {
+    fn relay_finds_a_reachable_address_of_the_server() {
         let found = first_address(SDP, IpAddr::from([10, 0, 0, 9]));
         assert_eq!(found, Some(SocketAddr::from(([10, 0, 0, 1], 7_882))));
         assert_eq!(first_address(SDP, IpAddr::from([127, 0, 0, 1])), None);
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn media_is_lost_and_the_rest_is_not() {
+    async fn relay_loses_media_but_nothing_else() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let all_lost = Impairment {
             loss: 1.0,

@@ -1,28 +1,28 @@
-//! The axes of a plot: from values to places, and where the ticks stand.
+//! The axes of a plot: maps values to positions, and places the ticks.
 
-/// How an axis is divided.
+/// The division of an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
-    /// In decades.
+    /// Logarithmic, in decades.
     Log,
     /// In decades of 1/(1-q): half, nine in ten, ninety-nine in a hundred.
     Percentile,
 }
 
-/// One axis.
+/// An axis of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    /// Values with a label each, rising.
+    /// Values with a label each, in rising order.
     pub ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// An axis that shows all of `values`, with about `ticks` labels.
+    /// Returns an axis that shows all `values`, with about `ticks` labels.
     pub fn over(values: impl Iterator<Item = f64>, scale: Scale, ticks: usize) -> Axis {
         let usable = values.filter(|value| is_usable(*value, scale));
         let (low, high) = usable.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
@@ -36,12 +36,13 @@ impl Axis {
         }
     }
 
-    /// An axis from zero, or from the lowest value if that is below, over all of `values`.
+    /// Returns an axis from zero, or from the lowest value if that is negative, over all `values`.
     pub fn from_zero(values: impl Iterator<Item = f64>, ticks: usize) -> Axis {
         Axis::over(values.chain([0.0]), Scale::Linear, ticks)
     }
 
-    /// How far along the axis a value stands, `0.0..=1.0`; `None` for what cannot stand on it.
+    /// Returns the position of a value on the axis, `0.0..=1.0`; `None` if the axis cannot show the
+    /// value.
     pub fn place(&self, value: f64) -> Option<f64> {
         let (low, high, value) = match self.scale {
             Scale::Linear => (self.low, self.high, value),
@@ -72,7 +73,7 @@ impl Axis {
     fn log((low, high): (f64, f64), ticks: usize) -> Axis {
         let high = if high > low { high } else { low * 10.0 };
         let decades = (high / low).log10();
-        // Where decades alone would say little, what is between them is said too.
+        // If there are few decades, values between them get labels too.
         let between: &[f64] = match decades {
             few if few <= 1.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
             some if some * 3.0 <= ticks as f64 => &[1.0, 2.0, 5.0],
@@ -113,12 +114,12 @@ impl Axis {
     }
 }
 
-/// Whether an axis can show a value at all.
+/// Whether an axis can show a value.
 fn is_usable(value: f64, scale: Scale) -> bool {
     value.is_finite() && (scale == Scale::Linear || value > 0.0)
 }
 
-/// The next larger of 1, 2, 5, 10 and so on.
+/// Returns the next larger number of 1, 2, 5, 10 and so on.
 fn nice_step(at_least: f64) -> f64 {
     let power = 10f64.powf(at_least.log10().floor());
     let factor = at_least / power;
@@ -129,7 +130,7 @@ fn nice_step(at_least: f64) -> f64 {
     nice * power
 }
 
-/// A value with as many places as a step of `step` needs; thousands as k, millions as M.
+/// Formats a value with the decimals that a step of `step` needs; thousands as k, millions as M.
 fn label(value: f64, step: f64) -> String {
     let (value, step, unit) = match value.abs() {
         abs if abs >= 1e6 => (value / 1e6, step / 1e6, " M"),
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn decades_are_filled_where_there_are_few() {
+    fn log_axis_with_few_decades_labels_values_between_them() {
         let axis = Axis::over([2.0, 200.0].into_iter(), Scale::Log, 8);
         assert_eq!(labels(&axis), ["2", "5", "10", "20", "50", "100", "200"]);
         assert_eq!(axis.place(20.0), Some(0.5));
@@ -173,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_named() {
+    fn percentile_axis_labels_percentiles() {
         let axis = Axis::over([1.0, 2_000.0].into_iter(), Scale::Percentile, 6);
         assert_eq!(labels(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
         assert_eq!(axis.place(1.0), Some(0.0));
     }
 
     #[test]
-    fn odd_values_make_an_axis_all_the_same() {
+    fn axis_survives_values_that_cannot_be_shown() {
         for scale in [Scale::Linear, Scale::Log, Scale::Percentile] {
             for values in [vec![], vec![f64::NAN], vec![0.0], vec![5.0], vec![-3.0]] {
                 let axis = Axis::over(values.iter().copied(), scale, 5);

@@ -1,4 +1,4 @@
-//! A report as one page that needs nothing beside it: no script, no font, no picture from elsewhere.
+//! A report as one self-contained page: no script, font or picture from elsewhere.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use super::svg::{self, NARROW, WIDE};
 use super::text::is_numeric;
 use super::{Plot, Report, Table};
 
-/// The page.
+/// Returns the page.
 pub(super) fn page(report: &Report, machine: &Machine) -> String {
     let title = escaped(&report.title);
     let mut page = format!(
@@ -35,7 +35,7 @@ pub(super) fn page(report: &Report, machine: &Machine) -> String {
     page
 }
 
-/// Text that is text in a page, wherever it stands.
+/// Escapes a text for any position in a page.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -72,7 +72,7 @@ fn about(report: &Report, machine: &Machine) -> String {
     about + "</dl>\n"
 }
 
-/// Word by word: a line may end between them, not at the dashes of a flag.
+/// Wraps each word, so that a line breaks between words and not at the dashes of a flag.
 fn of_command(command: &str) -> String {
     let word = |word: &str| format!("<span>{}</span>", escaped(word));
     let words: Vec<String> = command.split(' ').map(word).collect();
@@ -130,7 +130,7 @@ fn of_plot(plot: &Plot) -> String {
     out
 }
 
-/// What scripts get, folded away.
+/// Returns the values for scripts, folded.
 fn of_values(report: &Report) -> String {
     if report.values.is_empty() {
         return String::new();
@@ -177,18 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_said_is_escaped() {
+    fn html_report_escapes_every_text() {
         let page = page(&nasty(), &Machine::here(SystemTime::UNIX_EPOCH));
         assert!(!page.contains("<script"), "{page}");
         assert!(!page.contains("'x'"), "{page}");
         let escaped = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;";
-        // Title and heading, command, note, table (title, column, cell), plot and its two pictures, legend,
-        // value.
+        // Title and heading, command, note, table (title, column, cell), plot with its two
+        // pictures, legend and value.
         assert!(page.matches(escaped).count() >= 12, "{page}");
     }
 
     #[test]
-    fn the_page_asks_nobody_for_anything() {
+    fn html_report_loads_nothing_from_elsewhere() {
         let page = page(&nasty(), &Machine::here(SystemTime::UNIX_EPOCH));
         for asking in ["http://", "https://", "url(", "@import", "src=", "href="] {
             assert!(!page.contains(asking), "{asking}");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_date_and_command_are_on_it() {
+    fn html_report_shows_machine_date_and_command() {
         let report = Report {
             command: "mixminus bench tick".to_owned(),
             ..Report::default()

@@ -1,26 +1,26 @@
-//! On what and when it was measured: figures mean nothing without.
+//! The machine and the date of a measurement, without which its values mean nothing.
 
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-/// The machine a report was made on.
+/// The machine on which a report was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Machine {
-    /// Cores this process may use.
+    /// Cores that this process may use.
     pub cores: usize,
     /// The processor's name.
     pub cpu: String,
     /// The system's name and version.
     pub kernel: String,
-    /// When, in universal time.
+    /// Date of the measurement, in UTC.
     pub date: String,
-    /// Which version of this program.
+    /// Version of this program.
     pub version: String,
 }
 
 impl Machine {
-    /// This one; what the system does not tell is "unknown".
+    /// Describes this machine; what the system does not report is "unknown".
     pub fn here(now: SystemTime) -> Machine {
         let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
@@ -38,7 +38,8 @@ impl Machine {
     }
 }
 
-/// The first processor's name: "model name" here, "Model" and "Hardware" on boards.
+/// Returns the name of the first processor: "model name" on most machines, "Model" or "Hardware" on
+/// boards.
 fn cpu_of(cpus: &str) -> String {
     let named = |key: &str| {
         cpus.lines().find_map(|line| {
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_processor_is_found_on_either_kind_of_machine() {
+    fn processor_name_is_found_on_pcs_and_boards() {
         let desk = "processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\nflags: a b\n";
         assert_eq!(cpu_of(desk), "Fast CPU @ 3 GHz");
         assert_eq!(cpu_of("Model\t\t: Board 4 Rev 1.2\n"), "Board 4 Rev 1.2");
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_date_is_the_one_passed_in() {
+    fn report_date_is_the_one_passed_in() {
         let machine = Machine::here(SystemTime::UNIX_EPOCH);
         assert_eq!(machine.date, "Thu, 01 Jan 1970 00:00:00 GMT");
         assert!(!machine.kernel.trim().is_empty());

@@ -1,5 +1,5 @@
-//! What a benchmark found, and the ways of telling it: tables and `name,value` lines on standard
-//! output, everything as JSON, one page with plots.
+//! The results of a benchmark and their output: tables and `name,value` lines on standard output,
+//! everything as JSON, and one page with plots.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,46 +19,46 @@ mod machine;
 mod svg;
 mod text;
 
-/// What a benchmark found.
+/// The results of a benchmark.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// What was measured.
     pub title: String,
-    /// The command line that measures it again.
+    /// The command line that repeats the measurement.
     pub command: String,
-    /// What a reader must know to judge the figures; a paragraph each.
+    /// What a reader must know to judge the values, one paragraph each.
     pub notes: Vec<String>,
-    /// The figures for people.
+    /// The values for people.
     pub tables: Vec<Table>,
-    /// The figures as pictures; only the page has them.
+    /// The values as pictures, only for the page.
     pub plots: Vec<Plot>,
-    /// The figures for scripts. A name carries its unit and no comma.
+    /// The values for scripts. A name carries its unit and no comma.
     pub values: Vec<(String, f64)>,
 }
 
 /// Rows under named columns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Table {
-    /// What it shows.
+    /// The title.
     pub title: String,
     /// The columns' names, units included.
     pub columns: Vec<String>,
-    /// As many cells each as there are columns; cells that are missing stay empty.
+    /// Rows with at most as many cells as there are columns; missing cells are empty.
     pub rows: Vec<Vec<String>>,
 }
 
 /// Curves over one pair of axes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plot {
-    /// What it shows.
+    /// The title.
     pub title: String,
-    /// What the x axis counts, with its unit.
+    /// The quantity on the x axis, with its unit.
     pub x: String,
-    /// What the y axis counts, with its unit.
+    /// The quantity on the y axis, with its unit.
     pub y: String,
     /// How it is drawn.
     pub kind: PlotKind,
-    /// Decades on the x axis; points at zero and below are left out.
+    /// Whether the x axis is logarithmic; points at or below zero are omitted.
     pub log_x: bool,
     /// The curves.
     pub series: Vec<Series>,
@@ -72,19 +72,19 @@ pub enum PlotKind {
     Line,
     /// A level that holds until the next point.
     Steps,
-    /// A bar on each point, those of several series side by side.
+    /// A bar for each point; the bars of several series are side by side.
     Bars,
-    /// Values over percentiles, [`percentile_points`] each; the axis is 1/(1-q), in decades, as HDR
-    /// plots have it, and says 50 %, 90 %, 99 % and so on.
+    /// Values over percentiles, from [`percentile_points`]; the x axis shows 1/(1-q) in decades, as
+    /// HDR plots do, labelled 50 %, 90 %, 99 % and so on.
     Percentiles,
 }
 
 /// One curve.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Series {
-    /// Its name in the legend.
+    /// The name in the legend.
     pub name: String,
-    /// (x, y), by rising x. Values that are no numbers are left out.
+    /// (x, y) in the order of x. Values that are not finite are omitted.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -102,27 +102,27 @@ pub struct Outputs {
     pub quiet: bool,
 }
 
-/// A report that cannot be delivered.
+/// Why a report cannot be written.
 #[derive(Debug, Error)]
 pub enum ReportError {
-    /// Standard output takes nothing.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
     /// A file cannot be written.
     #[error("cannot write the file {path}: {source}", path = path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// There is no JSON for it.
+    /// The report cannot be converted to JSON.
     #[error("cannot convert the report to JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl Report {
-    /// A report without figures yet; its command is this process's own.
+    /// Creates a report without values; its command is that of this process.
     pub fn new(title: impl Into<String>) -> Report {
         Report {
             title: title.into(),
@@ -131,12 +131,12 @@ impl Report {
         }
     }
 
-    /// Adds a figure for scripts.
+    /// Adds a value for scripts.
     pub fn value(&mut self, name: impl Into<String>, value: f64) {
         self.values.push((name.into(), value));
     }
 
-    /// Prints it and writes the files that are asked for.
+    /// Prints the report and writes the requested files.
     ///
     /// # Errors
     /// [`ReportError`]; what was printed before stays printed.
@@ -161,7 +161,7 @@ impl Report {
 }
 
 impl Outputs {
-    /// A bar for `what` that takes `total` steps, hidden where quiet was asked for.
+    /// Returns the progress of `what` over `total` steps, hidden if `--quiet` is given.
     pub fn progress(&self, what: &str, total: u64) -> Progress {
         if self.quiet {
             Progress::hidden()
@@ -171,19 +171,20 @@ impl Outputs {
     }
 }
 
-/// A histogram of microseconds, or of anything else that is counted, with three digits.
+/// Returns a histogram with a precision of three digits, for microseconds or any other count.
 ///
-/// It grows with what is recorded, so it is not for the mixer thread.
+/// It allocates when it records larger values, so it is not for the mixer thread.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are among the 0 to 5 there are")
 }
 
-/// The curve of a histogram for [`PlotKind::Percentiles`]: (1/(1-q), value), up to the last value.
+/// Returns the curve of a histogram for [`PlotKind::Percentiles`]: (1/(1-q), value), up to the
+/// largest value.
 pub fn percentile_points(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     if histogram.is_empty() {
         return Vec::new();
     }
-    // The largest of n values stands for the share 1 - 1/n: that far the curve is known.
+    // The largest of n values stands for the share 1 - 1/n, where the curve ends.
     let last = histogram.len() as f64;
     histogram
         .iter_quantiles(STEPS_PER_HALVING)
@@ -194,7 +195,7 @@ pub fn percentile_points(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The value below which the share `q` of `values` lies, `NAN` for none.
+/// Returns the value below which the share `q` of `values` lies; NaN if there are none.
 pub fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -203,7 +204,7 @@ pub fn quantile(values: &[f64], q: f64) -> f64 {
     sorted.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// The points of [`PlotKind::Percentiles`] for values that are at hand one by one.
+/// Returns the points of [`PlotKind::Percentiles`] for single values.
 pub fn quantile_points(values: &[f64]) -> Vec<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -231,7 +232,7 @@ fn write(path: &Path, text: &str) -> Result<(), ReportError> {
     })
 }
 
-/// The command line of this process, its program by name alone.
+/// Returns the command line of this process, with the program's name only.
 fn own_command() -> String {
     let mut words = std::env::args();
     let program = words.next().unwrap_or_default();
@@ -242,7 +243,7 @@ fn own_command() -> String {
         .join(" ")
 }
 
-/// A word as a shell takes it for one.
+/// Quotes a word for a shell if needed.
 fn quoted(word: String) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+,.:/@%[]".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_machine_and_plots() {
+    fn json_report_has_machine_and_plots() {
         let report = Report {
             title: "t".to_owned(),
             values: vec![("nothing".to_owned(), f64::NAN)],
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_takes_quoted_words_for_one() {
+    fn quoted_words_are_one_word_for_a_shell() {
         assert_eq!(quoted("--json".to_owned()), "--json");
         assert_eq!(quoted("a b".to_owned()), "'a b'");
         assert_eq!(quoted("it's".to_owned()), r"'it'\''s'");
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_named() {
+    fn report_error_names_the_file_that_cannot_be_written() {
         let outputs = Outputs {
             json: Some(PathBuf::from("/proc/no/such/file")),
             quiet: true,

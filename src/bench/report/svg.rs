@@ -1,4 +1,5 @@
-//! A plot as inline SVG: axes, grid and curves; the legend is the page's, which can break lines.
+//! A plot as inline SVG: axes, grid and curves. The legend belongs to the page, which can break
+//! lines.
 
 use std::fmt::Write;
 
@@ -7,23 +8,23 @@ use super::html::escaped;
 use super::text::plain;
 use super::{Plot, PlotKind, Series};
 
-/// How large a picture is, in its own units, which are the page's pixels where there is room.
+/// The size of a picture in its own units, which are pixels if the page is wide enough.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     pub width: f64,
     pub height: f64,
-    /// The class that says on what screens it is shown.
+    /// The CSS class that decides on which screens it is shown.
     pub class: &'static str,
 }
 
-/// For a desk.
+/// For a wide screen.
 pub(super) const WIDE: Size = Size {
     width: 860.0,
     height: 340.0,
     class: "wide",
 };
 
-/// For a phone: shrunk, the other's labels could not be read.
+/// For a phone, on which the labels of the wide picture would be illegible.
 pub(super) const NARROW: Size = Size {
     width: 340.0,
     height: 260.0,
@@ -51,13 +52,13 @@ pub(super) fn draw(plot: &Plot, size: Size) -> String {
     svg
 }
 
-/// The class of a series' colour: after the last they begin again, dashed.
+/// Returns the CSS class of a series' colour; after the last colour they repeat, dashed.
 pub(super) fn colour(index: usize) -> String {
     let dashed = if index >= COLOURS { " dashed" } else { "" };
     format!("c{}{dashed}", index % COLOURS)
 }
 
-/// Where things are in the picture.
+/// The layout of a picture.
 struct Frame {
     size: Size,
     x: Axis,
@@ -154,7 +155,7 @@ impl Frame {
         }
         let colour = colour(index);
         let _ = writeln!(svg, "<path class=\"curve {colour}\" d=\"{path}\"/>");
-        // Where points are few each of them was measured, and may say its figures when pointed at.
+        // If there are few points, each is a measurement and shows its values when pointed at.
         if places.len() <= MOST_MARKS && kind == PlotKind::Line {
             for (x, y, (value_x, value_y)) in places {
                 let told = format!("{}: {} / {}", series.name, plain(value_x), plain(value_y));
@@ -187,7 +188,7 @@ impl Frame {
         }
     }
 
-    /// Width of all bars of one value: nine tenths of what there is between two.
+    /// Returns the width of all bars of one value: nine tenths of the distance between two values.
     fn bar_width(&self, plot: &Plot) -> f64 {
         let mut places: Vec<f64> = plot
             .series
@@ -202,7 +203,7 @@ impl Frame {
     }
 }
 
-/// The least distance between two x values of a plot; 1 where there are no two.
+/// Returns the least distance between two x values of a plot; 1 if there are fewer than two.
 fn spacing(plot: &Plot) -> f64 {
     let points = plot.series.iter().flat_map(|series| &series.points);
     let mut xs: Vec<f64> = points.map(|point| point.0).collect();
@@ -212,19 +213,19 @@ fn spacing(plot: &Plot) -> f64 {
     if least.is_finite() { least } else { 1.0 }
 }
 
-/// Colours the page's style has.
+/// Colours that the page's style has.
 const COLOURS: usize = 7;
 
-/// More points than this are a curve, not measurements each.
+/// More points than this are shown as a curve without marks.
 const MOST_MARKS: usize = 40;
 
-/// A lone bar is no wall.
+/// The largest width of a bar.
 const WIDEST_BAR: f64 = 60.0;
 
-/// Units between labels under the x axis.
+/// Units between two labels of the x axis.
 const LABEL_EVERY: f64 = 70.0;
 
-// Room for the labels around the curves.
+// Space for the labels around the curves.
 const LEFT: f64 = 50.0;
 const RIGHT: f64 = 18.0;
 const TOP: f64 = 26.0;
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_draws_and_escapes() {
+    fn every_kind_of_plot_is_drawn_and_escaped() {
         for kind in [
             PlotKind::Line,
             PlotKind::Steps,
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_goes_from_corner_to_corner() {
+    fn svg_line_goes_from_corner_to_corner() {
         let svg = draw(&plot(PlotKind::Line, &[(0.0, 0.0), (10.0, 10.0)]), WIDE);
         let (left, floor) = (LEFT, WIDE.height - BOTTOM);
         let (right, top) = (WIDE.width - RIGHT, TOP);
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_do_not_overlap() {
+    fn svg_bars_do_not_overlap() {
         let svg = draw(
             &plot(PlotKind::Bars, &[(1.0, 3.0), (2.0, 4.0), (3.0, 1.0)]),
             NARROW,
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_begin_again_dashed() {
+    fn series_colours_repeat_dashed() {
         assert_eq!(colour(1), "c1");
         assert_eq!(colour(COLOURS + 1), "c1 dashed");
     }

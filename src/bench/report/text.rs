@@ -2,7 +2,7 @@
 
 use super::{Report, Table};
 
-/// Title, notes and tables, columns aligned.
+/// Returns title, notes and tables, with aligned columns.
 pub(super) fn tables(report: &Report) -> String {
     let mut text = format!("{}\n", report.title);
     for note in &report.notes {
@@ -16,7 +16,7 @@ pub(super) fn tables(report: &Report) -> String {
     text
 }
 
-/// A `name,value` line each.
+/// Returns one `name,value` line for each value.
 pub(super) fn values(report: &Report) -> String {
     report
         .values
@@ -25,7 +25,7 @@ pub(super) fn values(report: &Report) -> String {
         .collect()
 }
 
-/// A number as scripts read it: at most four places, none that says nothing, no exponent.
+/// Formats a number for scripts: at most four decimals, no trailing zeros, no exponent.
 pub(super) fn plain(value: f64) -> String {
     let text = format!("{value:.4}");
     let short = match text.contains('.') {
@@ -39,8 +39,8 @@ pub(super) fn plain(value: f64) -> String {
     }
 }
 
-/// Whether a column reads better with its numbers under each other: all its cells begin as numbers do,
-/// or are empty.
+/// Whether a column is numeric and aligned to the right: all its cells are empty or start like
+/// numbers.
 pub(super) fn is_numeric(table: &Table, column: usize) -> bool {
     let mut cells = table.rows.iter().filter_map(|row| row.get(column));
     cells.all(|cell| {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_under_each_other() {
+    fn numeric_columns_are_aligned() {
         let table = Table {
             title: "Cost".to_owned(),
             columns: cells(&["who", "us", "note"]),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_lines_without_ornament() {
+    fn values_are_plain_lines() {
         let report = Report {
             values: vec![
                 ("a_ms".to_owned(), 2.0),

@@ -1,22 +1,22 @@
-//! Checks the audio that a client receives: decodes it, so that it is known to be sound and whose.
+//! Checks the audio that a client receives: decodes it, to verify that it is valid and whose it is.
 
 use mixer::codec::Decode;
 use mixer::format::MAX_PACKET_SAMPLES;
 
 use crate::join::opus::VoiceDecoder;
 
-/// What an ear has heard.
+/// The results of a check.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heard {
     /// Packets decoded.
     pub packets: u64,
-    /// Packets that are no Opus.
+    /// Packets that are not valid Opus.
     pub undecodable: u64,
-    /// Mean level, dBFS.
+    /// Mean level, in dBFS.
     pub level_dbfs: f64,
-    /// Mean level of each tone listened for, dBFS.
+    /// Mean level of each tone that is looked for, in dBFS.
     pub tones_dbfs: Vec<(u32, f64)>,
-    /// Most contributing sources named at one time.
+    /// The largest number of contributing sources at one time.
     pub sources: u8,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct AudioCheck {
 }
 
 impl AudioCheck {
-    /// An ear for these tones.
+    /// Creates a check that looks for these tones.
     pub(super) fn new(tones_hz: Vec<u32>) -> AudioCheck {
         AudioCheck {
             decoder: VoiceDecoder::new(),
@@ -51,7 +51,7 @@ impl AudioCheck {
         }
     }
 
-    /// Takes a payload.
+    /// Decodes and measures a payload.
     pub(super) fn take(&mut self, payload: &[u8]) {
         let Ok(samples) = self.decoder.decode(payload, &mut self.pcm) else {
             self.undecodable += 1;
@@ -72,7 +72,7 @@ impl AudioCheck {
         }
     }
 
-    /// Starts measuring anew.
+    /// Restarts the measurement.
     pub(super) fn restart(&mut self) {
         *self = AudioCheck {
             decoder: std::mem::take(&mut self.decoder),
@@ -80,7 +80,7 @@ impl AudioCheck {
         };
     }
 
-    /// What was heard.
+    /// Returns the results.
     pub(super) fn heard(&self, sources: u8) -> Heard {
         let windows = self.windows.max(1) as f64;
         let tones = self.tones_hz.iter().zip(&self.tone_energy);
@@ -96,7 +96,7 @@ impl AudioCheck {
     }
 }
 
-/// The power of one frequency (Goertzel's algorithm).
+/// Returns the power of one frequency (Goertzel's algorithm).
 fn power_at(pcm: &[f32], hz: u32) -> f64 {
     let step = f64::from(hz) / 48_000.0 * std::f64::consts::TAU;
     let factor = 2.0 * step.cos();
@@ -114,10 +114,10 @@ fn decibels(power: f64) -> f64 {
     (10.0 * power.log10()).max(SILENT_DBFS)
 }
 
-/// 100 ms: tones 10 Hz apart are told from each other.
+/// Samples of 100 ms, which tells tones 10 Hz apart.
 const WINDOW: usize = 4_800;
 
-/// What complete silence is shown as.
+/// The level that stands for complete silence.
 pub(super) const SILENT_DBFS: f64 = -120.0;
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tone_is_told_from_its_neighbour() {
+    fn audio_check_tells_a_tone_from_its_neighbour() {
         let pcm: Vec<f32> = (0..WINDOW)
             .map(|at| 0.1 * (at as f32 / 48_000.0 * 570.0 * std::f32::consts::TAU).sin())
             .collect();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_opus_is_counted() {
+    fn audio_check_counts_invalid_packets() {
         let mut ear = AudioCheck::new(vec![400]);
         ear.take(&[]);
         ear.take(&[0xf8, 0xff, 0xfe]);

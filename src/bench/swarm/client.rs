@@ -1,7 +1,8 @@
-//! One light client: a connection of the sans-I/O core, and as little around it as a client can do with.
+//! One light client: a connection of the sans-I/O core, with as little around it as possible.
 //!
-//! Checks, DTLS and what it sends go through the core. Of what it receives only the clear header is read, unless the
-//! client is an ear: two thousand listeners are a hundred thousand packets a second.
+//! Connectivity checks, DTLS and sent packets go through the core. Of received packets only the
+//! clear header is read, unless the client checks its audio: two thousand listeners receive a
+//! hundred thousand packets per second.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use super::audio_check::AudioCheck;
 use super::sending::Sending;
 use super::stream::{Header, Stream};
 
-/// A client as the swarm's thread has it.
+/// A client as the swarm's thread drives it.
 pub(super) struct Client {
     pc: RTCPeerConnection,
     local: SocketAddr,
@@ -30,7 +31,7 @@ pub(super) struct Client {
     pub(super) sending: Option<Sending>,
     pub(super) stream: Stream,
     pub(super) ear: Option<AudioCheck>,
-    /// DTLS that came before a pair was selected.
+    /// DTLS datagrams that arrived before a candidate pair was selected.
     early: Vec<(SocketAddr, BytesMut)>,
     ice: bool,
     stage: Stage,
@@ -49,18 +50,18 @@ enum Stage {
     Gone,
 }
 
-/// What a client is made of.
+/// The parts of a client.
 pub(super) struct ClientParts {
     pub(super) pc: RTCPeerConnection,
     pub(super) local: SocketAddr,
     pub(super) ssrc: u32,
     pub(super) sending: Option<Sending>,
     pub(super) ear: Option<AudioCheck>,
-    /// Told once it is known whether the connection comes up.
+    /// Told whether the connection comes up, once that is known.
     pub(super) up: oneshot::Sender<bool>,
 }
 
-/// Datagrams to send, each with where it goes.
+/// Datagrams to send, each with its destination.
 pub(super) type Outgoing = Vec<(SocketAddr, BytesMut)>;
 
 impl Client {
@@ -78,23 +79,24 @@ impl Client {
             up: Some(parts.up),
             tag_bytes: 0,
             settled: now + SETTLE,
-            // Spread over the interval: thousands may have come up within a second.
+            // Spread over the interval, because thousands of clients may have connected within a
+            // second.
             report_due: now + REPORT_EVERY.mul_f64(1.0 + rand::random::<f64>()),
             deadline: now,
         }
     }
 
-    /// Media can flow.
+    /// Whether media can flow.
     pub(super) fn is_up(&self) -> bool {
         self.stage == Stage::Up
     }
 
-    /// When [`Client::timeout`] wants to be called.
+    /// Returns when [`Client::timeout`] is due.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// An RTP packet; says how far off its beat it was, in microseconds, if it is one.
+    /// Handles an RTP packet; returns how far off its beat it was, in microseconds, if it is valid.
     pub(super) fn media(
         &mut self,
         from: SocketAddr,
@@ -121,7 +123,7 @@ impl Client {
         Some(off_us)
     }
 
-    /// A check or a DTLS record.
+    /// Handles a connectivity check or a DTLS record.
     pub(super) fn control(
         &mut self,
         from: SocketAddr,
@@ -133,7 +135,7 @@ impl Client {
             .first()
             .is_some_and(|first| (20..64).contains(first));
         if is_dtls && !self.ice {
-            // The core would drop it, and the server would wait a second before it says it again.
+            // The core would drop it, and the server would wait a second before it retransmits.
             if self.early.len() < MAX_EARLY {
                 self.early.push((from, BytesMut::from(datagram)));
             }
@@ -143,7 +145,7 @@ impl Client {
         self.drain(now, out);
     }
 
-    /// The packet that is due; says how late it is.
+    /// Sends the packet that is due; returns how late it is.
     pub(super) fn send(&mut self, now: Instant, out: &mut Outgoing) -> Option<Duration> {
         let (packet, late) = self.sending.as_mut()?.packet(now);
         if self.stage != Stage::Up {
@@ -156,7 +158,7 @@ impl Client {
         Some(late)
     }
 
-    /// What is due by time: the core's own business, and a report.
+    /// Handles what is due: the core's timers, and a report.
     pub(super) fn timeout(&mut self, now: Instant, out: &mut Outgoing) {
         if self.pc.handle_timeout(now).is_err() {
             tracing::debug!("the WebRTC stack failed to handle a timeout");
@@ -168,7 +170,7 @@ impl Client {
         self.drain(now, out);
     }
 
-    /// Says good-bye.
+    /// Closes the connection.
     pub(super) fn close(&mut self, out: &mut Outgoing) {
         let _ = self.pc.close();
         while let Some(datagram) = self.pc.poll_write() {
@@ -237,7 +239,7 @@ impl Client {
             out.push((datagram.transport.peer_addr, datagram.message));
         }
         let core = self.pc.poll_timeout().unwrap_or(now + FAR);
-        // The core asks for more turns than a connection needs that only has to stay alive.
+        // The core asks for more calls than a connection needs that only has to stay alive.
         self.deadline = if now < self.settled {
             core.max(now + Duration::from_millis(1))
         } else {
@@ -279,13 +281,14 @@ impl Client {
 
     fn tell(&mut self, is_up: bool) {
         if let Some(up) = self.up.take() {
-            // Who asked may have given up.
+            // Sending the result fails if the caller has stopped waiting.
             let _ = up.send(is_up);
         }
     }
 }
 
-/// What a cipher adds to a packet (RFC 7714, 5.2; RFC 3711, 5.2; RFC 4568, 6.2.2).
+/// Returns the bytes that a cipher adds to a packet (RFC 7714, 5.2; RFC 3711, 5.2; RFC 4568,
+/// 6.2.2).
 fn tag_bytes(cipher: &str) -> usize {
     if cipher.contains("GCM") {
         16
@@ -296,18 +299,20 @@ fn tag_bytes(cipher: &str) -> usize {
     }
 }
 
-/// A handshake's records that can come ahead of its path.
+/// Records of a handshake that may arrive before the path is known.
 const MAX_EARLY: usize = 8;
 
-/// How long after its beginning and after its handshake a connection gets all the turns it asks for.
+/// How long after its start and after its handshake a connection gets all the calls that it asks
+/// for.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// After that.
+/// The interval of calls afterwards.
 const UNHURRIED: Duration = Duration::from_millis(1_500);
 
 const FAR: Duration = Duration::from_secs(3_600);
 
-/// RFC 3550, 6.2: the least that a large session may wait, which is what clients do.
+/// The shortest permitted interval of reports in a large session (RFC 3550, 6.2), which clients
+/// use.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -315,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ciphers_are_as_long_as_they_say() {
+    fn tag_bytes_match_the_ciphers() {
         assert_eq!(tag_bytes("SRTP_AEAD_AES_128_GCM"), 16);
         assert_eq!(tag_bytes("SRTP_AES128_CM_HMAC_SHA1_80"), 10);
         assert_eq!(tag_bytes("SRTP_AES128_CM_HMAC_SHA1_32"), 4);

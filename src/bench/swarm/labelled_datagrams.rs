@@ -1,8 +1,9 @@
-//! The batched calls for a socket of many addresses: each datagram with the local address it came to or leaves from,
-//! and with the time at which the kernel had it.
+//! Batched calls for a socket with many addresses: each datagram has the local address that it came
+//! to or leaves from, and the time at which the kernel received it.
 //!
-//! Many clients of one machine share a socket this way, each with an address of its own (IP_PKTINFO, `ip(7)`), and
-//! when their datagrams came does not depend on when this process was scheduled (SO_TIMESTAMPNS, `socket(7)`).
+//! Many clients on one machine share a socket, each with an address of its own (IP_PKTINFO,
+//! `ip(7)`), and the arrival times do not depend on when this process is scheduled (SO_TIMESTAMPNS,
+//! `socket(7)`).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,24 +15,25 @@ use crate::rtc::datagram_batch::{
     BATCH, MAX_DATAGRAM_BYTES, address_of, receive_into, send_from, write_address,
 };
 
-/// A datagram as the kernel had it.
+/// A datagram as the kernel received it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival<'a> {
-    /// Who sent it.
+    /// The sender.
     pub(super) from: SocketAddr,
-    /// The address it came to, on an IPv4 socket.
+    /// The address that it came to, on an IPv4 socket.
     pub(super) to: Option<Ipv4Addr>,
-    /// When, in nanoseconds of the system's clock (CLOCK_REALTIME); 0 if the kernel does not say.
+    /// The arrival, in nanoseconds of the system's clock (CLOCK_REALTIME); 0 if the kernel does not
+    /// report it.
     pub(super) at_ns: u64,
-    /// What it holds.
+    /// The content.
     pub(super) bytes: &'a [u8],
 }
 
-/// Asks the kernel to label what arrives at `socket`.
+/// Asks the kernel to label the datagrams that arrive at `socket`.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's error.
 pub(super) fn label(socket: &UdpSocket) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
     if socket.local_addr()?.is_ipv4() {
@@ -42,7 +44,8 @@ pub(super) fn label(socket: &UdpSocket) -> io::Result<()> {
 
 fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the option's value is an int, which lives until the call has returned; the kernel only reads it.
+    // SAFETY: the option's value is an int, which lives until the call has returned; the kernel
+    // only reads it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -59,7 +62,8 @@ fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Resul
     }
 }
 
-/// Room for the labels of one datagram: two of at most 40 bytes with their heads, aligned as the kernel wants them.
+/// Space for the labels of one datagram: two of at most 40 bytes with their headers, aligned as the
+/// kernel requires.
 type Labels = [u64; 16];
 
 /// Receives labelled datagrams in batches, into buffers of its own.
@@ -70,7 +74,7 @@ pub(super) struct LabelledReceiver {
     arrived: [Arrived; BATCH],
 }
 
-/// What the kernel said about one datagram.
+/// The kernel's labels of one datagram.
 #[derive(Clone, Copy, Default)]
 struct Arrived {
     bytes: usize,
@@ -91,13 +95,14 @@ impl LabelledReceiver {
         }
     }
 
-    /// Takes what has arrived, at most [`BATCH`] datagrams, without blocking; 0 when nothing has.
+    /// Receives at most [`BATCH`] datagrams without blocking; returns 0 when none have arrived.
     ///
     /// # Errors
     ///
-    /// What the system says, except that there is nothing.
+    /// The system's error, except that nothing has arrived.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
+        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
+        // values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -112,8 +117,8 @@ impl LabelledReceiver {
             header.msg_control = (&raw mut self.labels[index]).cast();
             header.msg_controllen = size_of::<Labels>() as _;
         }
-        // SAFETY: every header points at a name, a vector, a buffer and labels of the stated sizes; all of them live
-        // until the call has returned, and the kernel keeps no pointer.
+        // SAFETY: every header points at a name, a vector, a buffer and labels of the stated sizes;
+        // all of them live until the call has returned, and the kernel keeps no pointer.
         let count = unsafe { receive_into(socket, &mut headers) }?;
         for (index, header) in headers.iter().enumerate().take(count) {
             self.arrived[index] = Arrived {
@@ -125,7 +130,8 @@ impl LabelledReceiver {
         Ok(count)
     }
 
-    /// Datagram `index` of the batch; `None` if it was cut off or its sender is no IP address.
+    /// Returns datagram `index` of the batch; `None` if it was truncated or its sender has no IP
+    /// address.
     pub(super) fn datagram(&self, index: usize) -> Option<Arrival<'_>> {
         let arrived = self.arrived[index];
         if arrived.truncated {
@@ -142,8 +148,8 @@ impl LabelledReceiver {
 
 fn labels_of(header: &libc::msghdr) -> Arrived {
     let mut arrived = Arrived::default();
-    // SAFETY: the kernel has written the labels that `msg_control` and `msg_controllen` describe, and their memory is
-    // still there: the caller holds it.
+    // SAFETY: the kernel has written the labels that `msg_control` and `msg_controllen` describe,
+    // and their memory is still there: the caller holds it.
     let mut label = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !label.is_null() {
         // SAFETY: the macros give pointers to whole labels inside the memory described, or null.
@@ -171,11 +177,11 @@ fn labels_of(header: &libc::msghdr) -> Arrived {
 /// A datagram to send.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Departure<'a> {
-    /// The local address it is to leave from; on an IPv6 socket the system chooses.
+    /// The local address that it leaves from; on an IPv6 socket the system chooses.
     pub(super) from: IpAddr,
-    /// Where it goes.
+    /// The destination.
     pub(super) to: SocketAddr,
-    /// What it holds.
+    /// The content.
     pub(super) bytes: &'a [u8],
 }
 
@@ -195,17 +201,18 @@ impl LabelledSender {
         }
     }
 
-    /// Sends the first of `datagrams`, at most [`BATCH`], and says how many the system took.
+    /// Sends the first of `datagrams`, at most [`BATCH`]; returns how many the system accepted.
     ///
     /// # Errors
     ///
-    /// What the system says about the first datagram, which was then not sent.
+    /// The system's error for the first datagram, which then was not sent.
     pub(super) fn send<'a>(
         &mut self,
         socket: &UdpSocket,
         datagrams: impl Iterator<Item = Departure<'a>>,
     ) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
+        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
+        // values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -227,13 +234,14 @@ impl LabelledSender {
         if count == 0 {
             return Ok(0);
         }
-        // SAFETY: the first `count` headers point at names, labels, vectors and slices that live until the call has
-        // returned (`'a` outlives this function); the kernel only reads them and keeps no pointer.
+        // SAFETY: the first `count` headers point at names, labels, vectors and slices that live
+        // until the call has returned (`'a` outlives this function); the kernel only reads them and
+        // keeps no pointer.
         unsafe { send_from(socket, &mut headers[..count]) }
     }
 }
 
-/// Labels a datagram with the address it is to leave from.
+/// Labels a datagram with the address that it is to leave from.
 fn write_label(header: &mut libc::msghdr, labels: &mut Labels, from: Ipv4Addr) {
     // SAFETY: in_pktinfo is plain old data; zero is "any interface".
     let mut wanted: libc::in_pktinfo = unsafe { zeroed() };
@@ -242,8 +250,8 @@ fn write_label(header: &mut libc::msghdr, labels: &mut Labels, from: Ipv4Addr) {
     // SAFETY: plain arithmetic.
     header.msg_controllen =
         unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as libc::c_uint) } as _;
-    // SAFETY: the labels are longer than the space asked for and aligned for a head, so the first one is there and
-    // whole; its value may stand unaligned.
+    // SAFETY: the labels are longer than the space asked for and aligned for a head, so the first
+    // one is there and whole; its value may stand unaligned.
     unsafe {
         let label = libc::CMSG_FIRSTHDR(header);
         (*label).cmsg_level = libc::IPPROTO_IP;
@@ -261,7 +269,7 @@ mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     #[test]
-    fn one_socket_has_many_addresses() {
+    fn one_socket_receives_and_sends_with_many_addresses() {
         let many = UdpSocket::bind("0.0.0.0:0").expect("any address");
         label(&many).expect("labelled");
         let port = many.local_addr().expect("bound").port();

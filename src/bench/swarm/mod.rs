@@ -1,4 +1,4 @@
-//! Many light WebRTC clients on one thread: the load.
+//! Many light WebRTC clients on one thread, which are the load.
 //!
 //! ```text
 //! join (any thread)   offer -> target's signalling -> answer -> Client
@@ -6,8 +6,9 @@
 //!                     Sound -> Sending -> Client -> datagram
 //! ```
 //!
-//! The server's core is used on this side too, one connection each, so that ICE, DTLS and SRTP are real. Nothing of
-//! what a client receives is believed that it does not see itself: the server's own figures are only shown beside it.
+//! Each client uses the server's WebRTC core for its connection, so that ICE, DTLS and SRTP are
+//! real. The results rest only on what the clients receive; the server's own metrics are shown
+//! beside them.
 
 mod audio_check;
 mod client;
@@ -46,31 +47,31 @@ use sockets::Sockets;
 use sources::{GOLDEN, Sources};
 use thread::Command;
 
-/// A swarm that cannot be started, or a client that does not get in.
+/// Why a swarm cannot start, or a client cannot join.
 #[derive(Debug, Error)]
 pub enum SwarmError {
-    /// No sockets, or no thread.
+    /// The sockets or the thread cannot be created.
     #[error("cannot start the clients: {0}")]
     System(#[from] io::Error),
-    /// The sounds cannot be made.
+    /// The sounds cannot be encoded.
     #[error(transparent)]
     Sound(#[from] SoundError),
-    /// The WebRTC core refuses.
+    /// The WebRTC core reported an error.
     #[error("the WebRTC stack failed: {0}")]
     Core(#[from] rtc::shared::error::Error),
-    /// The server refuses.
+    /// The server refuses the client.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The answer cannot be used.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// No path, or no handshake.
+    /// No path was found, or the handshake failed.
     #[error("a client did not connect within {} s", CONNECT_TIME.as_secs())]
     NoPath,
-    /// More clients than there was to be room for.
+    /// The swarm has no space for another client.
     #[error("the benchmark can connect at most {limit} clients")]
     Full {
-        /// How many there are.
+        /// The largest number of clients.
         limit: usize,
     },
     /// The thread has ended.
@@ -78,21 +79,21 @@ pub enum SwarmError {
     Gone,
 }
 
-/// What a client does.
+/// The role of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Speaks; the number tells talkers apart.
+    /// The client talks; the number tells talkers apart.
     Talker(usize),
-    /// Listens.
+    /// The client listens.
     Listener(ListenerKind),
 }
 
 /// How a client joins.
 #[derive(Debug, Clone)]
 pub struct Joining {
-    /// What it does.
+    /// The role of the client.
     pub role: Role,
-    /// Decodes what it hears, and looks for these tones in it.
+    /// The tones to look for in the received audio; without them it is not decoded.
     pub ear: Option<Vec<u32>>,
 }
 
@@ -104,7 +105,8 @@ pub struct Member {
 
 /// Many clients.
 ///
-/// Dropped, all say good-bye to the network; their seats at the server are given back with [`Swarm::leave`].
+/// When it is dropped all clients close their connections. [`Swarm::leave`] also ends a client's
+/// session at the server.
 pub struct Swarm {
     offerer: Offerer,
     sounds: Sources,
@@ -116,10 +118,11 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// A swarm of nobody, with room for `capacity` clients on these addresses of this machine.
+    /// Starts a swarm without clients, with space for `capacity` clients on these addresses of this
+    /// machine.
     ///
     /// # Errors
-    /// [`SwarmError`] when the system has not enough sockets.
+    /// [`SwarmError`] when the system cannot provide enough sockets.
     pub fn start(ips: &[IpAddr], capacity: usize, speech: Speech) -> Result<Swarm, SwarmError> {
         let sounds = Sources::new(speech)?;
         let sockets = Arc::new(Sockets::open(ips, capacity)?);
@@ -140,10 +143,10 @@ impl Swarm {
         })
     }
 
-    /// Brings one client into a room and waits until its media flows.
+    /// Joins one client to a room and waits until its media flows.
     ///
     /// # Errors
-    /// [`SwarmError`] when the server refuses or no path is found.
+    /// [`SwarmError`] when the server refuses it or no path is found.
     pub async fn join(
         &self,
         target: &Target,
@@ -159,7 +162,7 @@ impl Swarm {
         joined
     }
 
-    /// Takes a client out again.
+    /// Removes a client from its room.
     pub async fn leave(&self, target: &Target, member: Member) {
         target.leave(member.seat).await;
         if self.tell(Command::Remove(member.slot)).is_ok() {
@@ -167,7 +170,7 @@ impl Swarm {
         }
     }
 
-    /// Counts for a while.
+    /// Counts for a while and returns the statistics.
     ///
     /// # Errors
     /// [`SwarmError::Gone`] when the thread has ended.
@@ -228,7 +231,7 @@ impl Swarm {
         }
     }
 
-    /// What the client will send, as the answer allows.
+    /// Returns the stream that the client will send, within the limits of the answer.
     fn sending(
         &self,
         joining: &Joining,
@@ -246,7 +249,8 @@ impl Swarm {
                 None => return Ok(None),
             },
         };
-        // Nobody's packets come together with another's: phases are spread over the time from one to the next.
+        // The packets of different clients must not coincide: their phases are spread over the
+        // packet time.
         let number = {
             let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
             *joined += 1;
@@ -281,7 +285,7 @@ impl Swarm {
 
 impl Drop for Swarm {
     fn drop(&mut self) {
-        // The thread ends when nobody can command it any more.
+        // The thread ends when its command queue is closed.
         self.commands = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -294,5 +298,5 @@ impl Drop for Swarm {
 /// Ten round trips on a loaded machine, and a repeated handshake.
 const CONNECT_TIME: Duration = Duration::from_secs(15);
 
-/// Joins run sixteen at a time.
+/// Bound of the command queue: sixteen joins run at a time.
 const COMMANDS: usize = 256;

@@ -1,4 +1,4 @@
-//! From an address to a connection and its offer: the costly part of a join, on the caller's thread.
+//! Creates a connection and its offer, which is the costly part of a join, on the caller's thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use rtc::shared::error::Error;
 use super::sending::PAYLOAD_TYPE;
 use crate::join::sdp::LEVEL_EXTENSION;
 
-/// What all clients of a swarm have in common.
+/// What all clients of a swarm share.
 pub(super) struct Offerer {
     crypto: Arc<dyn RTCCryptoProvider>,
     certificate: RTCCertificate,
@@ -38,7 +38,7 @@ pub(super) struct Offered {
 }
 
 impl Offerer {
-    /// Makes the certificate that all clients share.
+    /// Creates the certificate that all clients share.
     pub(super) fn new() -> Result<Offerer, Error> {
         let crypto =
             rtc::crypto::default_provider().map_err(|error| Error::Other(error.to_string()))?;
@@ -52,7 +52,7 @@ impl Offerer {
         })
     }
 
-    /// Offers from `local`, to send and receive or only to receive.
+    /// Creates an offer from `local`, to send and receive or only to receive.
     pub(super) fn offer(&self, local: SocketAddr, sends: bool) -> Result<Offered, Error> {
         let now = Instant::now();
         let ssrc = rand::random_range(1..u32::MAX);
@@ -67,7 +67,7 @@ impl Offerer {
         let configuration = RTCConfigurationBuilder::new()
             .with_certificates(vec![self.certificate.clone()])
             .build();
-        // Without interceptors: the reports are the client's own, and nothing else is needed.
+        // Without interceptors: the client makes its own reports, and needs nothing else.
         let mut pc = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_setting_engine(self.settings())
@@ -101,20 +101,20 @@ impl Offerer {
     }
 
     fn settings(&self) -> SettingEngine {
-        // Spread, so that the checks of thousands do not come in step.
+        // Spread, so that the checks of thousands of clients do not coincide.
         let keep_alive = KEEP_ALIVE + Duration::from_millis(rand::random_range(0..1_000));
         SettingEngineBuilder::new()
             .with_crypto_provider(self.crypto.clone())
             .with_ice_connection_attempts(Some(CHECK_EVERY), Some(CHECKS))
             .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(keep_alive))
-            // We nominate, and the first pair that works is as good as any.
+            // This side nominates, and the first pair that works is good enough.
             .with_host_acceptance_min_wait(Some(Duration::ZERO))
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .build()
     }
 }
 
-/// Takes the answer.
+/// Applies the answer.
 pub(super) fn accept(pc: &mut RTCPeerConnection, answer: &str) -> Result<(), Error> {
     let answer = RTCSessionDescription::answer(answer.to_owned())?;
     pc.set_remote_description(Instant::now(), answer)
@@ -144,7 +144,7 @@ fn opus() -> RTCRtpCodecParameters {
             mime_type: MIME_TYPE_OPUS.to_owned(),
             clock_rate: 48_000,
             channels: 2,
-            // What browsers say.
+            // The parameters that browsers offer.
             sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
             rtcp_feedback: Vec::new(),
         },
@@ -154,9 +154,11 @@ fn opus() -> RTCRtpCodecParameters {
 
 /// The pace of connectivity checks, at which the core also begins the DTLS handshake.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
-/// Checks of one path before it is given up: five seconds. A server that many join at once is slow.
+/// Checks of one path before it is given up: five seconds, because a server with many joins is
+/// slow.
 const CHECKS: u16 = 100;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// A benchmark drives servers to where they no longer answer: it wants to see what happens then.
+/// Long, because a benchmark drives servers to where they no longer answer, and measures what
+/// happens then.
 const SHAKY_AFTER: Duration = Duration::from_secs(20);
 const DOWN_AFTER: Duration = Duration::from_secs(40);

@@ -1,4 +1,4 @@
-//! A client's outgoing stream: the packets of a sound, in their time.
+//! A client's outgoing stream: the packets of a sound, at their times.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use rtc::rtp::header::Extension;
 
 use super::sources::Sound;
 
-/// State of the stream.
+/// The state of the stream.
 pub(super) struct Sending {
     sound: Arc<Sound>,
     at: usize,
@@ -22,7 +22,8 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A stream that begins with frame `at` of `sound`, or the first after it that there is, at `start`.
+    /// Creates a stream that starts with frame `at` of `sound`, or the next frame that exists, at
+    /// `start`.
     pub(super) fn new(
         sound: Arc<Sound>,
         at: usize,
@@ -46,15 +47,15 @@ impl Sending {
         }
     }
 
-    /// When the next packet is due.
+    /// Returns when the next packet is due.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// The packet that is due, and how late it is.
+    /// Returns the packet that is due, and how late it is.
     ///
-    /// After a long standstill of the machine what nobody would play any more is left out, as a sound card's buffer
-    /// leaves it out.
+    /// After a long stall of the machine the packets that would come too late to be played are
+    /// skipped, as a sound card's buffer would.
     pub(super) fn packet(&mut self, now: Instant) -> (rtp::Packet, Duration) {
         let late = now.saturating_duration_since(self.next);
         while now.saturating_duration_since(self.next) > GIVE_UP {
@@ -99,13 +100,13 @@ impl Sending {
     }
 }
 
-/// The payload type that browsers use for Opus, and that our offers say.
+/// The payload type that browsers use for Opus, and that the offers of the swarm name.
 pub(super) const PAYLOAD_TYPE: u8 = 111;
 
-/// The length of a frame.
+/// The duration of a frame.
 pub(super) const FRAME_TIME: Duration = Duration::from_millis(20);
 
-/// RFC 8285, 4.2.
+/// The profile of one-byte header extensions (RFC 8285, 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xbede;
 
 const GIVE_UP: Duration = Duration::from_millis(500);
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_are_kept_and_marked() {
+    fn outgoing_stream_keeps_pauses_and_marks_their_ends() {
         let frame = |byte: u8| {
             Some(Frame {
                 payload: Bytes::copy_from_slice(&[byte]),

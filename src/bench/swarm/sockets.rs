@@ -1,7 +1,7 @@
-//! The swarm's sockets: each shared by as many clients as this machine has addresses to give them.
+//! The swarm's sockets: each is shared by as many clients as this machine has addresses for them.
 //!
-//! A server tells clients apart by their addresses, so each client needs one; two thousand sockets would cost the
-//! kernel, and so the server that sends, more than the packets are worth.
+//! A server tells clients apart by their addresses, so each client needs its own. Two thousand
+//! sockets would cost the kernel, and thereby the sending server, more than the packets themselves.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -11,7 +11,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 
 use super::labelled_datagrams::label;
 
-/// All sockets, and which client sits where: slot = socket x addresses + address.
+/// All sockets, and the slot of each client: slot = socket x addresses + address.
 pub(super) struct Sockets {
     sockets: Vec<UdpSocket>,
     ports: Vec<u16>,
@@ -19,7 +19,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Sockets for `capacity` clients with these addresses.
+    /// Opens sockets for `capacity` clients with these addresses.
     pub(super) fn open(ips: &[IpAddr], capacity: usize) -> io::Result<Sockets> {
         let count = capacity.div_ceil(ips.len());
         let bound = match ips {
@@ -32,7 +32,8 @@ impl Sockets {
             let socket = UdpSocket::bind((bound, 0))?;
             socket.set_nonblocking(true)?;
             label(&socket)?;
-            // More than usual needs privileges, and is needed only when this process stands still.
+            // A larger buffer than usual needs privileges, and only helps when this process is not
+            // scheduled.
             if set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES).is_err() {
                 set_socket_recv_buffer_size(&socket, BUFFER_BYTES)?;
             }
@@ -46,18 +47,18 @@ impl Sockets {
         })
     }
 
-    /// How many clients there is room for.
+    /// Returns the number of clients that fit.
     pub(super) fn slots(&self) -> usize {
         self.sockets.len() * self.ips.len()
     }
 
-    /// The address of a slot.
+    /// Returns the address of a slot.
     pub(super) fn address(&self, slot: usize) -> SocketAddr {
         let ip = self.ips[slot % self.ips.len()];
         SocketAddr::new(ip, self.ports[slot / self.ips.len()])
     }
 
-    /// The slot of what came to address `to` of a socket.
+    /// Returns the slot of a datagram that came to address `to` of a socket.
     pub(super) fn slot(&self, socket: usize, to: Option<Ipv4Addr>) -> Option<usize> {
         let at = match self.ips.as_slice() {
             [_] => 0,
@@ -66,7 +67,7 @@ impl Sockets {
         Some(socket * self.ips.len() + at)
     }
 
-    /// The socket of a slot.
+    /// Returns the socket of a slot.
     pub(super) fn socket_of(&self, slot: usize) -> usize {
         slot / self.ips.len()
     }
@@ -75,7 +76,7 @@ impl Sockets {
         &self.sockets[socket]
     }
 
-    /// Something that knows which of them have datagrams.
+    /// Returns an epoll descriptor for all sockets.
     pub(super) fn watch(&self) -> io::Result<rustix::fd::OwnedFd> {
         let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, socket) in self.sockets.iter().enumerate() {
@@ -86,7 +87,7 @@ impl Sockets {
     }
 }
 
-/// Half a second of thirty-two clients, as the kernel counts memory.
+/// Half a second for thirty-two clients, by the kernel's accounting of memory.
 const BUFFER_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_slot_has_an_address_of_its_own() {
+    fn every_swarm_slot_has_its_own_address() {
         let ips: Vec<IpAddr> = (1..=3).map(|n| IpAddr::from([127, 0, 0, n])).collect();
         let sockets = Sockets::open(&ips, 7).expect("ports");
         assert_eq!(sockets.slots(), 9);

@@ -1,7 +1,7 @@
-//! The audio sources of a swarm: encoded once, sent by all of its clients.
+//! The audio sources of a swarm: encoded once, and sent by all of its clients.
 //!
-//! Talkers speak with the voices of the binary, or with a tone each. Listeners send what real ones do who say nothing: comfort noise, full-rate silence or a room's
-//! noise.
+//! Talkers send the voices of the binary, or a tone each. Listeners send what real clients send
+//! while their users are silent: comfort noise, silence at the full packet rate, or room noise.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::join::opus::{VoiceEncoder, VoiceSettings};
 use crate::join::sdp::SendLimits;
 use crate::join::uplink::level_of;
 
-/// 20 ms of Opus.
+/// An Opus packet of 20 ms.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     pub(super) payload: Bytes,
-    /// The level to say beside it (RFC 6464), with the voice bit.
+    /// The level sent with it (RFC 6464), with the voice bit.
     pub(super) level: Option<u8>,
 }
 
-/// A sound that is said over and over. Where there is no frame, nothing is sent (DTX).
+/// A sound that is repeated endlessly. A missing frame means that nothing is sent (DTX).
 #[derive(Debug)]
 pub(super) struct Sound {
     pub(super) frames: Vec<Option<Frame>>,
 }
 
 impl Sound {
-    /// How many frames later than `at` the next packet is, 1 or more.
+    /// Returns after how many frames the next packet follows, at least 1.
     pub(super) fn next_after(&self, at: usize) -> usize {
         let count = self.frames.len();
         (1..=count)
@@ -37,7 +37,7 @@ impl Sound {
             .unwrap_or(count)
     }
 
-    /// How long one round is.
+    /// Returns the number of frames of one round.
     pub(super) fn len(&self) -> usize {
         self.frames.len()
     }
@@ -67,13 +67,13 @@ pub enum ListenerKind {
     Recvonly,
 }
 
-/// A sound that cannot be made.
+/// Why a sound cannot be made.
 #[derive(Debug, Error)]
 pub enum SoundError {
     /// The voices in the binary cannot be read.
     #[error(transparent)]
     Voice(#[from] SpeechError),
-    /// The encoder refuses.
+    /// The encoder reported an error.
     #[error("cannot encode audio: {0}")]
     Encoder(#[from] opus::Error),
 }
@@ -81,7 +81,7 @@ pub enum SoundError {
 /// The audio sources of a swarm.
 pub(super) struct Sources {
     speech: Speech,
-    /// With and without DTX, per voice.
+    /// Each voice without and with DTX.
     voices: Vec<[Arc<Sound>; 2]>,
     comfort: Arc<Sound>,
     silence: Arc<Sound>,
@@ -89,10 +89,10 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Encodes everything; takes a second.
+    /// Encodes everything; takes about a second.
     pub(super) fn new(speech: Speech) -> Result<Sources, SoundError> {
         let silence = encode(&vec![0.0; FRAME * 60], false)?;
-        // Past the encoder's start, a silent frame is like the next.
+        // After the encoder's start all silent frames are alike.
         let silent = silence.frames[50].clone();
         let mut comfort = vec![None; COMFORT_FRAMES];
         comfort[0] = silent.clone();
@@ -118,7 +118,7 @@ impl Sources {
         })
     }
 
-    /// What the talker of this number says, and from which frame on: no two say the same at one time.
+    /// Returns the sound of a talker and its first frame: no two talkers send the same at one time.
     pub(super) fn talker(
         &self,
         number: usize,
@@ -138,7 +138,7 @@ impl Sources {
         Ok((sound.clone(), start as usize))
     }
 
-    /// What a listener sends, if anything.
+    /// Returns the sound of a listener, if it sends any.
     pub(super) fn listener(&self, kind: ListenerKind) -> Option<Arc<Sound>> {
         match kind {
             ListenerKind::Dtx => Some(self.comfort.clone()),
@@ -149,15 +149,15 @@ impl Sources {
     }
 }
 
-/// The tone of a talker. Whole periods fit into a second, which is how long the sound is.
+/// Returns the tone of a talker. A second, the length of the sound, holds whole periods of it.
 pub fn tone_hz(number: usize) -> u32 {
     400 + 170 * (number as u32 % 40)
 }
 
-/// A share of one that spreads any count of things evenly.
+/// The golden ratio's fraction, which spreads any number of things evenly.
 pub(super) const GOLDEN: f64 = 0.618_033_988_749_895;
 
-/// A voice without and with DTX.
+/// Returns a voice without and with DTX.
 fn spoken(pcm: &[f32], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundError> {
     let pcm = if nonstop {
         without_pauses(pcm)
@@ -170,7 +170,7 @@ fn spoken(pcm: &[f32], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundError> {
     ])
 }
 
-/// The frames in which somebody speaks, one after the other.
+/// Returns the frames with speech, joined.
 fn without_pauses(pcm: &[f32]) -> Vec<f32> {
     pcm.chunks_exact(FRAME)
         .filter(|frame| level_of(frame).wire() < PAUSE_LEVEL)
@@ -205,7 +205,7 @@ fn encode(pcm: &[f32], dtx: bool) -> Result<Sound, SoundError> {
 
 /// White noise of -55 dBFS.
 fn noise(samples: usize) -> Vec<f32> {
-    // Evenly distributed between +-a has a power of a^2 / 3.
+    // An even distribution between +-a has a power of a^2 / 3.
     let amplitude = 10f32.powf(-55.0 / 20.0) * 3f32.sqrt();
     let mut state = 0x2545_f491u32;
     let mut next = || {
@@ -217,19 +217,19 @@ fn noise(samples: usize) -> Vec<f32> {
     (0..samples).map(|_| amplitude * next()).collect()
 }
 
-/// 20 ms.
+/// Samples of 20 ms.
 const FRAME: usize = 960;
 
 /// What browsers send by default.
 const BITRATE_BPS: u32 = 32_000;
 
-/// A comfort packet every 400 ms, as libopus makes them.
+/// Frames between two comfort noise packets, as libopus makes them: 400 ms.
 const COMFORT_FRAMES: usize = 20;
 
-/// Quiet enough for many at once: servers without a limiter wrap.
+/// Quiet enough for many tones at once: a server without a limiter would wrap.
 const TONE_AMPLITUDE: f32 = 0.1;
 
-/// Under -50 dBFS nobody speaks.
+/// Frames below -50 dBFS count as pauses.
 const PAUSE_LEVEL: u8 = 50;
 
 #[cfg(test)]
@@ -237,13 +237,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_noise_is_as_loud_as_it_is_called() {
+    fn noise_source_has_its_stated_level() {
         let level = level_of(&noise(9_600)).wire();
         assert!((54..=56).contains(&level), "{level}");
     }
 
     #[test]
-    fn listeners_sound_like_nobody() {
+    fn listener_sources_have_no_voice() {
         let sounds = Sources::new(Speech::Tones).expect("libopus encodes");
         let comfort = sounds.listener(ListenerKind::Dtx).expect("sends");
         assert_eq!((comfort.next_after(0), comfort.len()), (20, 20));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn voices_pause_or_do_not() {
+    fn voices_have_pauses_unless_nonstop() {
         let pauses = Sources::new(Speech::Voices).expect("the voices are there");
         let (sound, start) = pauses.talker(1, true).expect("encoded");
         assert!(start < sound.len() && sound.len() > 20 * 50);

@@ -5,39 +5,40 @@ use hdrhistogram::Histogram;
 use super::audio_check::Heard;
 use super::stream::Counts;
 
-/// What all clients of a swarm counted between two points in time.
+/// The counters of all clients of a swarm between two instants.
 #[derive(Debug, Clone)]
 pub struct SwarmStats {
-    /// How long it lasted, in seconds.
+    /// The duration, in seconds.
     pub seconds: f64,
     /// Clients connected at the end.
     pub clients: usize,
     /// Clients whose connection went down or never came up.
     pub gone: usize,
-    /// Packets whose numbers have passed.
+    /// Packets that should have arrived, by their sequence numbers.
     pub expected: u64,
-    /// Packets that came.
+    /// Packets that arrived.
     pub received: u64,
-    /// Packets that came after one of a higher number.
+    /// Packets that arrived after one with a higher sequence number.
     pub disordered: u64,
-    /// Frames left out in a stream that went on.
+    /// Frames that the server skipped in a continuing stream.
     pub skipped: u64,
-    /// Clients that got less than half of what the others got.
+    /// Clients that received less than half as much as the others.
     pub starved: usize,
-    /// Bytes of Opus received.
+    /// Opus bytes received.
     pub payload_bytes: u64,
-    /// How far off their stream's beat packets were, in microseconds.
+    /// How far packets were off their stream's beat, in microseconds.
     pub off_beat_us: Histogram<u64>,
-    /// How late our own packets left, in microseconds: the generator's share of what looks like the server's.
+    /// How late the swarm's own packets were sent, in microseconds: the load generator's share of
+    /// the measured delays.
     pub send_late_us: Histogram<u64>,
     /// Packets sent.
     pub sent: u64,
-    /// What the ears heard.
+    /// The results of the audio checks.
     pub heard: Vec<Heard>,
 }
 
 impl SwarmStats {
-    /// Nothing seen yet.
+    /// Returns empty statistics.
     pub fn new() -> SwarmStats {
         SwarmStats {
             seconds: 0.0,
@@ -56,7 +57,7 @@ impl SwarmStats {
         }
     }
 
-    /// Adds what the clients counted.
+    /// Adds the counters of the clients.
     pub(super) fn add(&mut self, counts: &[Counts]) {
         let mut received: Vec<u64> = counts.iter().map(|counts| counts.received).collect();
         received.sort_unstable();
@@ -71,28 +72,28 @@ impl SwarmStats {
         }
     }
 
-    /// Packets that never came, in percent.
+    /// Returns the share of packets that never arrived, in percent.
     pub fn lost_percent(&self) -> f64 {
         let lost = self.expected.saturating_sub(self.received);
         percent(lost, self.expected)
     }
 
-    /// Frames left out, in percent of those there should have been.
+    /// Returns the share of skipped frames, in percent of those that there should have been.
     pub fn skipped_percent(&self) -> f64 {
         percent(self.skipped, self.expected + self.skipped)
     }
 
-    /// Off-beat at a percentile, in milliseconds.
+    /// Returns the off-beat time at a percentile, in milliseconds.
     pub fn off_beat_ms(&self, percentile: f64) -> f64 {
         self.off_beat_us.value_at_percentile(percentile) as f64 / 1e3
     }
 
-    /// Lateness of our own packets at a percentile, in milliseconds.
+    /// Returns the lateness of the swarm's own packets at a percentile, in milliseconds.
     pub fn send_late_ms(&self, percentile: f64) -> f64 {
         self.send_late_us.value_at_percentile(percentile) as f64 / 1e3
     }
 
-    /// Opus bits a second that one client gets.
+    /// Returns the Opus bitrate that one client receives, in kbit/s.
     pub fn payload_kbps(&self) -> f64 {
         self.payload_bytes as f64 * 8e-3 / self.seconds.max(1e-9) / self.clients.max(1) as f64
     }
@@ -108,7 +109,7 @@ impl Default for SwarmStats {
     }
 }
 
-/// Up to a minute, to three figures.
+/// Returns a histogram of up to a minute, with three digits.
 fn histogram() -> Histogram<u64> {
     let mut histogram =
         Histogram::new_with_max(60_000_000, 3).expect("bounds that the crate documents as good");
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_of_what_should_have_come() {
+    fn swarm_stats_shares_refer_to_expected_packets() {
         let counts = |expected, received, skipped| Counts {
             expected,
             received,

@@ -1,4 +1,5 @@
-//! What a client receives, judged from the clear part of each packet: what is missing, and what is off its beat.
+//! Judges a client's incoming stream by the clear part of each packet: what is missing, and what is
+//! off its beat.
 
 /// The clear header of an RTP packet (RFC 3550, 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads it; `None` if `datagram` is no RTP packet.
+    /// Parses the header; `None` if `datagram` is no RTP packet.
     pub(super) fn read(datagram: &[u8]) -> Option<Header> {
         let fixed = datagram.first_chunk::<12>()?;
         let sources = fixed[0] & 0x0f;
@@ -35,20 +36,20 @@ impl Header {
     }
 }
 
-/// Counters of one client over one measurement.
+/// Counters of one client in one measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Packets whose numbers have passed.
+    /// Packets that should have arrived, by their sequence numbers.
     pub(super) expected: u64,
-    /// Packets that came.
+    /// Packets that arrived.
     pub(super) received: u64,
-    /// Packets that came after one of a higher number.
+    /// Packets that arrived after one with a higher sequence number.
     pub(super) disordered: u64,
-    /// Frames left out: RTP time went on without a packet, and no talk-spurt began.
+    /// Skipped frames: RTP time advanced without a packet, and no talk-spurt started.
     pub(super) skipped: u64,
-    /// Bytes of Opus.
+    /// Opus bytes received.
     pub(super) payload_bytes: u64,
-    /// Most contributing sources named at one time.
+    /// The largest number of contributing sources at one time.
     pub(super) sources: u8,
 }
 
@@ -59,23 +60,23 @@ pub(super) struct Stream {
     last: Option<Last>,
     counts: Counts,
     beat: Beat,
-    /// The shortest step of RTP time between two packets: the packets' length.
+    /// The smallest step of RTP time between two packets, which is the packet duration.
     ptime: u32,
     jitter: f64,
     reported: (u64, u64),
 }
 
-/// The packet with the highest number so far.
+/// The packet with the highest sequence number so far.
 #[derive(Debug, Clone, Copy)]
 struct Last {
-    /// Numbers and times without their wraps.
+    /// Sequence number and time, extended beyond their wraps.
     seq: u64,
     time: i64,
     transit_ns: i64,
 }
 
 impl Stream {
-    /// Takes a packet; says how far off the stream's beat it was, in microseconds.
+    /// Counts a packet; returns how far off the stream's beat it was, in microseconds.
     pub(super) fn take(&mut self, header: &Header, at_ns: u64, payload_bytes: usize) -> u64 {
         if self.last.is_none() || header.ssrc != self.ssrc {
             self.begin(header);
@@ -105,19 +106,19 @@ impl Stream {
         self.beat.off_us(at_ns, transit_ns)
     }
 
-    /// Starts counting anew; the beat goes on.
+    /// Restarts the counters; the beat continues.
     pub(super) fn restart(&mut self) {
         self.counts = Counts::default();
         self.reported = (0, 0);
     }
 
-    /// What was counted.
+    /// Returns the counters.
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Source, highest number, interarrival jitter in RTP units, and the share lost since the last call in 256ths: what
-    /// a receiver report says (RFC 3550, 6.4.2).
+    /// Returns the values of a receiver report (RFC 3550, 6.4.2): SSRC, highest sequence number,
+    /// interarrival jitter in RTP units, and the share lost since the last call in 256ths.
     pub(super) fn report(&mut self) -> Option<(u32, u32, u32, u8)> {
         let last = self.last?;
         let (expected, received) = (self.counts.expected, self.counts.received);
@@ -134,15 +135,15 @@ impl Stream {
         self.ssrc = header.ssrc;
         self.beat = Beat::default();
         self.last = Some(Last {
-            // One wrap ahead of nothing, so that a step back stays above it.
+            // One wrap above zero, so that a step back stays positive.
             seq: (1 << 16) + u64::from(header.seq.wrapping_sub(1)),
             time: i64::from(header.time),
             transit_ns: 0,
         });
     }
 
-    /// Notes frames that should have been between this packet and the one before. Longer pauses are the sender's
-    /// silence, not its failure.
+    /// Counts frames missing between this packet and the one before. A longer gap is a pause of the
+    /// sender, no failure.
     fn note_skips(&mut self, step: i64, time_step: i64, marker: bool) {
         if step != 1 || marker || time_step < MIN_PTIME {
             return;
@@ -158,7 +159,8 @@ impl Stream {
     }
 }
 
-/// The line on which a stream's packets would arrive if none were late: the least transit of the last seconds.
+/// The line on which a stream's packets would arrive if none were late: the least transit time of
+/// the last seconds.
 #[derive(Debug)]
 struct Beat {
     began_ns: u64,
@@ -189,14 +191,15 @@ impl Beat {
     }
 }
 
-/// The beat is that of the last one to two of these: long enough for a hundred packets, short enough for clocks that
-/// drift.
+/// The beat covers the last one to two spans of this length: long enough for a hundred packets,
+/// short enough for drifting clocks.
 const SPAN_NS: u64 = 2_500_000_000;
 
-/// 2.5 ms: the shortest packet there is.
+/// RTP time of 2.5 ms, the shortest packet duration.
 const MIN_PTIME: i64 = 120;
 
-/// Frames in a row that a server may leave out by failing. Refreshes of a silent stream are twenty apart.
+/// The most frames in a row that a server may skip by failing. Refreshes of a silent stream are
+/// twenty frames apart.
 const MAX_SKIPPED: u32 = 8;
 
 #[cfg(test)]
@@ -214,7 +217,8 @@ mod tests {
         }
     }
 
-    /// Packets with these numbers and times of arrival in milliseconds.
+    /// Returns a stream that received packets with these sequence numbers and arrival times in
+    /// milliseconds.
     fn stream(packets: &[(u16, u64)]) -> (Stream, Vec<u64>) {
         let mut stream = Stream::default();
         let first = packets[0].0;
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_with_sources_and_extensions() {
+    fn rtp_headers_are_parsed_with_sources_and_extensions() {
         let mut packet = vec![0x92, 0x80 | 111, 0x01, 0x02, 0, 0, 3, 0xc0, 0, 0, 0, 9];
         packet.extend([0; 8]);
         packet.extend([0xbe, 0xde, 0, 1, 0x10, 5, 0, 0]);
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_and_disorder_are_counted_over_the_wrap() {
+    fn losses_and_disorder_are_counted_across_the_wrap() {
         let (stream, _) = stream(&[(65_534, 0), (65_535, 20), (1, 60), (0, 61), (4, 120)]);
         let counts = stream.counts();
         assert_eq!((counts.expected, counts.received), (7, 5));
@@ -252,9 +256,9 @@ mod tests {
     }
 
     #[test]
-    fn a_late_packet_is_off_the_beat_and_the_beat_adapts() {
+    fn late_packet_is_off_the_beat_and_the_beat_adapts() {
         let (_, offs) = stream(&[(0, 5), (1, 25), (2, 57), (3, 64), (4, 85)]);
-        // The fourth was early: the line is its.
+        // The fourth packet was early: it defines the line.
         assert_eq!(offs, [0, 0, 12_000, 0, 1_000]);
         let slow: Vec<(u16, u64)> = (0..600)
             .map(|n| (n, u64::from(n) * 20 + if n < 200 { 0 } else { 3 }))
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_left_out_are_told_from_silence() {
+    fn skipped_frames_are_told_from_pauses() {
         let mut stream = Stream::default();
         let mut at = |seq, frames: u32, marker| {
             let packet = Header {
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_say_what_was_lost_since_the_last() {
+    fn receiver_reports_give_the_loss_since_the_last_report() {
         let (mut stream, _) = stream(&[(10, 0), (11, 20), (13, 60), (14, 80)]);
         let (ssrc, highest, _, fraction) = stream.report().expect("something came");
         assert_eq!((ssrc, highest & 0xffff, fraction), (7, 14, 51));

@@ -1,7 +1,8 @@
 //! The swarm's thread: all sockets, all clients, one clock.
 //!
-//! It sleeps until a packet of its own is due, at most a millisecond, and then works off all that has come: packets
-//! carry the kernel's time of arrival, so that waiting for more of them does not make them late.
+//! It sleeps until a packet of its own is due, at most a millisecond, and then handles everything
+//! that has arrived. Packets carry the kernel's arrival time, so that handling them in batches does
+//! not make them late.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -22,19 +23,19 @@ use super::stats::SwarmStats;
 use super::stream::Counts;
 use crate::rtc::datagram_batch::BATCH;
 
-/// What the thread is told.
+/// A command to the thread.
 pub(super) enum Command {
-    /// A client whose answer has come.
+    /// Starts a client whose answer has arrived.
     Start(usize, Box<Client>),
-    /// A client that goes.
+    /// Removes a client.
     Remove(usize),
-    /// Counting starts anew.
+    /// Restarts the counters.
     Begin,
-    /// Counting ends.
+    /// Ends counting and returns the statistics.
     End(oneshot::Sender<Box<SwarmStats>>),
 }
 
-/// Runs until nobody can command it any more.
+/// Runs until the command queue is closed.
 pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Command>) {
     let mut swarm = Swarm {
         clients: (0..sockets.slots()).map(|_| None).collect(),
@@ -59,7 +60,7 @@ pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Comm
     }
 }
 
-/// What a client is waited for.
+/// What is due for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Packet,
@@ -68,9 +69,9 @@ enum Due {
 
 struct Entry {
     client: Box<Client>,
-    /// Tells its deadlines from those of one who had the slot before.
+    /// Tells the deadlines of this client from those of an earlier client in the slot.
     generation: u64,
-    /// The core's earliest deadline that is queued.
+    /// The earliest deadline of the core that is queued.
     queued: Instant,
 }
 
@@ -81,7 +82,7 @@ struct Swarm {
     clients: Vec<Option<Entry>>,
     due: BinaryHeap<Reverse<(Instant, usize, Due, u64)>>,
     generation: u64,
-    /// Datagrams to send, with the slot they leave from.
+    /// Datagrams to send, with the slots that they leave from.
     out: VecDeque<(usize, SocketAddr, BytesMut)>,
     outgoing: Outgoing,
     sender: LabelledSender,
@@ -90,7 +91,7 @@ struct Swarm {
 }
 
 impl Swarm {
-    /// `false` when it is time to end.
+    /// Handles commands; returns `false` when the thread is to end.
     fn take_commands(&mut self) -> bool {
         loop {
             match self.commands.try_recv() {
@@ -98,7 +99,7 @@ impl Swarm {
                 Ok(Command::Remove(slot)) => self.remove(slot),
                 Ok(Command::Begin) => self.begin(),
                 Ok(Command::End(reply)) => {
-                    // Who asked may have been interrupted.
+                    // Sending the statistics fails if the caller has been interrupted.
                     let _ = reply.send(self.end());
                 }
                 Err(TryRecvError::Empty) => return true,
@@ -266,7 +267,7 @@ impl Swarm {
                         self.due.push(Reverse(packet));
                     }
                 }
-                // Superseded by an earlier one: that one has served it.
+                // Superseded by an earlier deadline, which has already been handled.
                 Due::Core if at < entry.queued => continue,
                 Due::Core => {
                     entry.queued = now + FAR;
@@ -281,7 +282,7 @@ impl Swarm {
         }
     }
 
-    /// Queues the core's next deadline, if it is earlier than what is queued.
+    /// Queues the core's next deadline if it is earlier than the queued one.
     fn queue(&mut self, slot: usize) {
         if let Some(entry) = &mut self.clients[slot] {
             let deadline = entry.client.deadline();
@@ -299,7 +300,7 @@ impl Swarm {
         }
     }
 
-    /// Sends all that waits. What the system does not take is dropped, as on any network.
+    /// Sends the queued datagrams. What the system does not accept is dropped, as on any network.
     fn transmit(&mut self) {
         while let Some((first, ..)) = self.out.front() {
             let socket = self.sockets.socket_of(*first);
@@ -325,13 +326,13 @@ impl Swarm {
     }
 }
 
-/// The longest sleep while there are clients: what their sockets hold is many times what comes in it.
+/// The longest sleep while there are clients: their sockets can hold many times what arrives in it.
 const TURN: Duration = Duration::from_millis(1);
 
-/// While there are none, a command is waited for.
+/// The longest wait for a command while there are no clients.
 const IDLE_TURN: Duration = Duration::from_millis(5);
 
 const FAR: Duration = Duration::from_secs(3_600);
 
-/// Sockets told to be ready in one call.
+/// Sockets reported as ready in one call.
 const EVENTS: usize = 256;

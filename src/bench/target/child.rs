@@ -1,4 +1,4 @@
-//! A process that was started here and ends here, whatever happens in between.
+//! A child process that ends with the benchmark, however that ends.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::TargetError;
 
-/// A running process and a directory of its own. Dropped, both are gone.
+/// A running process with a directory of its own. Dropping it removes both.
 pub(in crate::bench) struct Process {
     program: String,
     child: Child,
@@ -19,7 +19,7 @@ pub(in crate::bench) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; what it says on standard error goes into its directory.
+    /// Starts `command`; its standard error goes to a file in the directory.
     pub(in crate::bench) fn start(
         program: &str,
         mut command: Command,
@@ -45,17 +45,17 @@ impl Process {
         Ok((process, lines))
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub(in crate::bench) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the process has ended by itself.
     pub(in crate::bench) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// The error of a process that does not come up, with the end of what it said.
+    /// Returns the error of a process that does not start, with the end of its log.
     pub(in crate::bench) fn not_ready(&self) -> TargetError {
         let said = fs::read(self.directory.path().join(LOG)).unwrap_or_default();
         TargetError::NotReady {
@@ -74,17 +74,17 @@ impl Drop for Process {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        // Both fail only when it has ended already.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A directory in the system's temporary one. Dropped, it is removed.
+/// A temporary directory. Dropping it removes it.
 pub(in crate::bench) struct Directory(PathBuf);
 
 impl Directory {
-    /// Makes one.
+    /// Creates a directory.
     pub(in crate::bench) fn new() -> Result<Directory, TargetError> {
         let name = format!(
             "mixminus-bench-{}-{:08x}",
@@ -99,12 +99,12 @@ impl Directory {
         Ok(Directory(path))
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(in crate::bench) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Writes a file into it.
+    /// Writes a file to the directory.
     pub(in crate::bench) fn write(&self, name: &str, text: &str) -> Result<(), TargetError> {
         fs::write(self.0.join(name), text).map_err(|source| TargetError::Prepare {
             what: "a temporary file",
@@ -128,13 +128,14 @@ impl Drop for Directory {
     }
 }
 
-/// The end of what a program said.
+/// Returns the end of a program's output.
 pub(in crate::bench) fn end_of(said: &[u8]) -> String {
     let said = &said[said.len().saturating_sub(SHOWN_BYTES)..];
     String::from_utf8_lossy(said).trim().to_owned()
 }
 
-/// Reads to the end, so that the process never waits for a reader; lines nobody takes are dropped.
+/// Reads to the end, so that the process never blocks on its output; lines without a reader are
+/// dropped.
 fn lines_of(stdout: ChildStdout) -> mpsc::Receiver<String> {
     let (lines_in, lines) = mpsc::channel(64);
     std::thread::spawn(move || {
@@ -145,10 +146,10 @@ fn lines_of(stdout: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
-/// Standard error of the process.
+/// File for the standard error of the process.
 const LOG: &str = "log";
 
-/// How long a process may take to end once asked to.
+/// How long a process may take to end after it is asked to.
 const END_TIME: Duration = Duration::from_secs(5);
 
 /// How much of a log is shown.
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_and_its_directory_are_gone_when_dropped() {
+    fn dropping_a_process_ends_it_and_removes_its_directory() {
         let directory = Directory::new().expect("a directory");
         let path = directory.path().to_owned();
         let mut command = Command::new("sh");
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_log_is_shown() {
+    fn end_of_a_log_is_shown() {
         assert_eq!(end_of(b" short \n"), "short");
         assert_eq!(end_of(&[b'x'; 10_000]).len(), SHOWN_BYTES);
     }

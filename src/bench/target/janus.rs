@@ -1,4 +1,4 @@
-//! Janus AudioBridge as people run it: Debian's package, its defaults, a room of 48 kHz.
+//! Janus AudioBridge as operators run it: Debian's package with its defaults and a room of 48 kHz.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,12 +17,13 @@ use super::janus_api::Api;
 use super::netns::{Namespace, is_root};
 use super::{Seat, SeatKind, TargetError, TargetOptions};
 
-/// A Janus and one session with it. The order of the fields is the order in which they end.
+/// A Janus server and one session with it. The fields are dropped in the order of their
+/// declaration.
 pub(super) struct Janus {
     api: Api,
-    /// Where its API is, `ws://HOST:PORT`.
+    /// URL of its API, `ws://HOST:PORT`.
     url: String,
-    /// The handle that rooms are made with.
+    /// The handle with which rooms are created.
     control: u64,
     rooms: Mutex<Rooms>,
     prebuffer: Option<u32>,
@@ -30,14 +31,15 @@ pub(super) struct Janus {
     namespace: Option<Namespace>,
 }
 
-/// Rooms made here: Janus numbers them.
+/// The rooms created here: Janus numbers its rooms.
 struct Rooms {
     numbers: HashMap<String, u64>,
     next: u64,
 }
 
 impl Janus {
-    /// Installs it if need be and starts it in a namespace: it takes no part in ICE over loopback.
+    /// Installs Janus if needed and starts it in a namespace, because it takes no part in ICE over
+    /// loopback.
     pub(super) async fn start(options: &TargetOptions) -> Result<Janus, TargetError> {
         if !is_root() {
             return Err(TargetError::NotRoot {
@@ -59,7 +61,7 @@ impl Janus {
         let mut command = namespace.command(OsStr::new(PROGRAM));
         command.arg("-o").arg("-F").arg(directory.path());
         let (mut process, lines) = Process::start("janus", command, directory)?;
-        // What it says is of no use; without a reader it is dropped.
+        // Its output is not used; without a reader it is dropped.
         drop(lines);
         let started = Instant::now();
         let api = loop {
@@ -75,7 +77,7 @@ impl Janus {
         Janus::with(api, url, options, Some(process), Some(namespace)).await
     }
 
-    /// One that runs already.
+    /// Connects to a running Janus.
     pub(super) async fn find(url: &Url, options: &TargetOptions) -> Result<Janus, TargetError> {
         let addresses = url
             .socket_addrs(|| Some(WEBSOCKET_PORT))
@@ -100,7 +102,7 @@ impl Janus {
             control,
             rooms: Mutex::new(Rooms {
                 numbers: HashMap::new(),
-                // A server that others use as well has other rooms.
+                // A shared server has other rooms: the numbers start at random.
                 next: rand::random_range(1..1 << 31) * 100_000,
             }),
             prebuffer: options.prebuffer,
@@ -113,7 +115,7 @@ impl Janus {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Addresses to reach the one that was started here from.
+    /// Returns the addresses from which the Janus started here is reached.
     pub(super) fn local_ips(&self) -> Vec<IpAddr> {
         self.namespace
             .as_ref()
@@ -152,13 +154,13 @@ impl Janus {
         self.room(room).await.map(|_| ())
     }
 
-    /// A room for the libwebrtc client, which knows rooms by their numbers.
+    /// Returns the address of a room for the libwebrtc client, which uses room numbers.
     pub(super) async fn foreign_address(&self, room: &str) -> Result<String, TargetError> {
         let number = self.room(room).await?;
         Ok(format!("janus:{}#{number}", self.url))
     }
 
-    /// Removes the rooms of a server that goes on without us.
+    /// Removes the created rooms from a server that continues to run.
     pub(super) async fn clear(&self) {
         if self.process.is_some() {
             return;
@@ -169,7 +171,8 @@ impl Janus {
         }
     }
 
-    /// The number of a room, which is made if it is new. One at a time: two joins must not make it twice.
+    /// Returns the number of a room, which is created if it is new. Locked, so that two joins do
+    /// not create it twice.
     async fn room(&self, name: &str) -> Result<u64, TargetError> {
         let mut rooms = self.rooms.lock().await;
         if let Some(number) = rooms.numbers.get(name) {
@@ -194,7 +197,7 @@ impl Janus {
     }
 }
 
-/// Only the AudioBridge and the WebSocket: nothing else is measured.
+/// Enables only the AudioBridge and the WebSocket, because nothing else is measured.
 fn configure(directory: &Directory) -> Result<(), TargetError> {
     let folder = directory.path().display();
     directory.write(
@@ -225,7 +228,7 @@ fn install() -> Result<(), TargetError> {
             .env("DEBIAN_FRONTEND", "noninteractive")
             .output()
     };
-    // Lists may be missing or old: fetched only when the first try fails.
+    // The package lists may be missing or old: they are updated only if the first attempt fails.
     let wanted = ["install", "-y", "--no-install-recommends", "janus"];
     let tried = apt(&wanted).and_then(|output| {
         if output.status.success() {
@@ -254,7 +257,7 @@ const OTHER_PLUGINS: &str = "libjanus_videoroom.so,libjanus_videocall.so,libjanu
 const OTHER_TRANSPORTS: &str =
     "libjanus_http.so,libjanus_pfunix.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_rabbitmq.so";
 
-/// Its usual one: the namespace has no other.
+/// The default port of Janus; no other server uses it in the namespace.
 const WEBSOCKET_PORT: u16 = 8_188;
 
 const START_TIME: Duration = Duration::from_secs(20);

@@ -1,4 +1,5 @@
-//! Janus' JSON over a WebSocket: requests with a transaction, answers that name it, and events nobody waits for.
+//! Janus' JSON API over a WebSocket: requests with a transaction, responses that name it, and
+//! events that are ignored.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::TargetError;
 
-/// One session. Dropped, the connection is closed, and Janus ends what hangs on it.
+/// One session. Dropping it closes the connection, and Janus ends what belongs to the session.
 pub(super) struct Api {
     requests: mpsc::Sender<Request>,
     session: u64,
@@ -29,7 +30,7 @@ struct Request {
 }
 
 impl Api {
-    /// Connects and opens a session.
+    /// Connects and creates a session.
     pub(super) async fn connect(
         address: SocketAddr,
         url: Option<&Url>,
@@ -51,19 +52,20 @@ impl Api {
         Ok(api)
     }
 
-    /// A new handle of the AudioBridge: one participant's.
+    /// Creates a handle of the AudioBridge, for one participant.
     pub(super) async fn attach(&self) -> Result<u64, TargetError> {
         let body = json!({"janus": "attach", "session_id": self.session, "plugin": PLUGIN});
         id_of("attach", &self.ask("attach", body).await?)
     }
 
-    /// Ends a handle.
+    /// Detaches a handle.
     pub(super) async fn detach(&self, handle: u64) -> Result<(), TargetError> {
         let body = json!({"janus": "detach", "session_id": self.session, "handle_id": handle});
         self.ask("detach", body).await.map(|_| ())
     }
 
-    /// A request to the AudioBridge, with a description if there is one; gives the whole answer.
+    /// Sends a request to the AudioBridge, with an SDP description if given; returns the whole
+    /// response.
     pub(super) async fn message(
         &self,
         request: &'static str,
@@ -101,7 +103,7 @@ impl Api {
     }
 }
 
-/// The AudioBridge's own kind of error.
+/// Returns the AudioBridge's own error, as an error of the target.
 fn refusal(request: &'static str, said: &Value) -> Option<TargetError> {
     Some(TargetError::Janus {
         request,
@@ -133,7 +135,7 @@ async fn open(address: SocketAddr, url: Option<&Url>) -> Option<WebSocketStream<
     Some(socket)
 }
 
-/// Runs the connection until either side is gone.
+/// Runs the connection until either side closes it.
 async fn talk(mut socket: WebSocketStream<TcpStream>, mut requests: mpsc::Receiver<Request>) {
     let mut waiting: HashMap<String, oneshot::Sender<Value>> = HashMap::new();
     let mut number = 0u64;
@@ -143,7 +145,7 @@ async fn talk(mut socket: WebSocketStream<TcpStream>, mut requests: mpsc::Receiv
                 let Some(Request { mut body, reply }) = request else { break };
                 number += 1;
                 body["transaction"] = json!(number.to_string());
-                // Those who no longer wait are forgotten here.
+                // Removes the requests whose callers have stopped waiting.
                 waiting.retain(|_, reply| !reply.is_closed());
                 waiting.insert(number.to_string(), reply);
                 if socket.send(Message::text(body.to_string())).await.is_err() {
@@ -156,7 +158,8 @@ async fn talk(mut socket: WebSocketStream<TcpStream>, mut requests: mpsc::Receiv
                     continue;
                 };
                 if let Some(reply) = waiting.remove(&transaction) {
-                    // Nobody waits for the answer to a keep-alive.
+                    // Sending the response fails if the caller does not wait for it, as for a
+                    // keep-alive.
                     let _ = reply.send(answer);
                 }
             }
@@ -165,7 +168,7 @@ async fn talk(mut socket: WebSocketStream<TcpStream>, mut requests: mpsc::Receiv
     let _ = socket.close(None).await;
 }
 
-/// An answer and what it answers. An `ack` only says that the answer is to come.
+/// Returns the transaction and the response. An `ack` only announces a later response.
 fn answer_of(text: &str) -> Option<(String, Value)> {
     let answer: Value = serde_json::from_str(text).ok()?;
     if answer["janus"] == "ack" {
@@ -175,7 +178,7 @@ fn answer_of(text: &str) -> Option<(String, Value)> {
     Some((transaction, answer))
 }
 
-/// Janus ends sessions of which nothing is heard for a minute.
+/// Sends keep-alives, because Janus ends a session after a minute without a message.
 async fn keep(requests: mpsc::WeakSender<Request>, body: Value) {
     let mut every = interval(KEEP_ALIVE);
     loop {
@@ -196,7 +199,7 @@ const WAITING_REQUESTS: usize = 64;
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// One thread of it serves all joins in turn.
+/// Long because one thread of Janus serves all joins one after the other.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_from_acknowledgements_and_events() {
+    fn janus_responses_are_told_from_acknowledgements_and_events() {
         assert_eq!(answer_of(r#"{"janus":"ack","transaction":"1"}"#), None);
         assert_eq!(answer_of(r#"{"janus":"webrtcup","sender":5}"#), None);
         assert_eq!(answer_of("no json"), None);
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_keep_their_reason() {
+    fn janus_refusals_keep_their_reason() {
         let said = json!({"audiobridge": "event", "error_code": 486, "error": "Room exists"});
         let error = refusal("create", &said).expect("an error");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The local target: this binary as a server, in a process of its own.
+//! The local target: this binary as a server, in a child process.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::netns::Namespace;
 use super::whip::Whip;
 use super::{TargetError, TargetOptions, loopback_ips};
 
-/// The server in a child process. The order of the fields is the order in which they end.
+/// The server in a child process. The fields are dropped in the order of their declaration.
 pub(super) struct LocalServer {
     process: Process,
     namespace: Option<Namespace>,
@@ -19,7 +19,7 @@ pub(super) struct LocalServer {
 }
 
 impl LocalServer {
-    /// Starts it on free ports: on loopback, or in a namespace.
+    /// Starts the server on free ports, on loopback or in a namespace.
     pub(super) async fn start(options: &TargetOptions) -> Result<LocalServer, TargetError> {
         let namespace = options.netns.then(Namespace::new).transpose()?;
         let program = std::env::current_exe().map_err(|source| TargetError::Spawn {
@@ -58,7 +58,7 @@ impl LocalServer {
         })
     }
 
-    /// The way to talk to it.
+    /// Returns the WHIP interface of the server.
     pub(super) fn whip(&self) -> &Whip {
         &self.whip
     }
@@ -85,7 +85,7 @@ fn arguments(ip: IpAddr, options: &TargetOptions) -> Vec<String> {
         format!("--max-sessions={}", options.room_capacity.clamp(1, 100_000)),
         format!("--max-rooms={}", options.rooms.clamp(1, 100_000)),
     ];
-    // All clients come from one address.
+    // All clients have one address, so the limits per address are raised.
     for limit in ["join", "room-change"] {
         arguments.push(format!("--{limit}-burst=1000000"));
         arguments.push(format!("--{limit}-rate=10000"));
@@ -96,7 +96,7 @@ fn arguments(ip: IpAddr, options: &TargetOptions) -> Vec<String> {
     if let Some(mixers) = options.mixers {
         arguments.push(format!("--mixers={mixers}"));
     }
-    // What was given by hand counts; a flag may stand there only once.
+    // Flags given by the user take precedence; a flag may occur only once.
     let name_of = |argument: &str| argument.split('=').next().map(str::to_owned);
     let given: Vec<_> = options.server_args.iter().map(|it| name_of(it)).collect();
     arguments.retain(|argument| !given.contains(&name_of(argument)));
@@ -104,14 +104,14 @@ fn arguments(ip: IpAddr, options: &TargetOptions) -> Vec<String> {
     arguments
 }
 
-/// The line with which the server says where HTTP is.
+/// Returns the HTTP address from the line in which the server prints it.
 fn http_address(line: &str) -> Option<SocketAddr> {
     line.strip_prefix("http ")?.trim().parse().ok()
 }
 
 const NAME: &str = "mixminus serve";
 
-/// A busy machine starts it slowly.
+/// How long the server may take to start on a busy machine.
 const START_TIME: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_read_from_what_the_server_says() {
+    fn local_server_address_is_read_from_its_output() {
         let address = SocketAddr::from(([127, 0, 0, 1], 4_711));
         assert_eq!(http_address("http  127.0.0.1:4711"), Some(address));
         assert_eq!(http_address("media 127.0.0.1:4712 (UDP)"), None);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_follow_what_is_to_be_measured() {
+    fn local_server_limits_fit_the_measurement() {
         let options = TargetOptions {
             profile: Some(mixer::profile::Profile::LowDelay),
             mixers: Some(2),

@@ -1,13 +1,14 @@
-//! The servers that are measured: started here, or found at an address.
+//! The measured servers: started here, or found at an address.
 //!
 //! | target | what |
 //! |---|---|
-//! | `self` | a child process of this very binary, so that its processor time and memory are its own |
-//! | `whip:URL` | any server that takes a POSTed offer (RFC 9725); `{room}` in the URL stands for the room |
+//! | `self` | a child process of this binary, so that its CPU time and memory are its own |
+//! | `whip:URL` | any server that accepts a posted offer (RFC 9725); `{room}` in the URL stands for the room |
 //! | `janus` | Debian's Janus AudioBridge, installed and started here, in a network namespace of its own |
-//! | `janus:ws://HOST:PORT` | a Janus that runs already |
+//! | `janus:ws://HOST:PORT` | a running Janus |
 //!
-//! All a target does is signalling: an offer goes in, an answer comes out. Media is the clients' own affair.
+//! A target does signalling only: an offer goes in, an answer comes out. The clients exchange media
+//! with the server directly.
 
 pub(super) mod child;
 mod janus;
@@ -28,14 +29,14 @@ use thiserror::Error;
 
 use crate::join::whip_client::WhipError;
 
-/// Which server, as the command line says it.
+/// A server as named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetSpec {
     /// This binary.
     Own,
-    /// A server that takes offers at this URL.
+    /// A server that accepts offers at this URL.
     Whip(Url),
-    /// A Janus: at this address, or one started here.
+    /// A Janus at this address, or one that is started here.
     Janus(Option<Url>),
 }
 
@@ -82,16 +83,17 @@ impl fmt::Display for TargetSpec {
     }
 }
 
-/// How a target is started. A target ignores the options that it does not know.
+/// Options with which a target is started. A target ignores those that it does not support.
 #[derive(Debug, Clone)]
 pub struct TargetOptions {
-    /// How listeners' streams are encoded: `self`, and every WHIP server that knows `?profile=`.
+    /// Profile of the listeners' streams: for `self`, and every WHIP server that supports
+    /// `?profile=`.
     pub profile: Option<Profile>,
     /// Mixer threads of `self`.
     pub mixers: Option<usize>,
-    /// Packets a participant's queue is filled with before it is mixed: Janus.
+    /// Packets in a participant's queue before it is mixed, for Janus.
     pub prebuffer: Option<u32>,
-    /// More flags for `mixminus serve`.
+    /// Further flags for `mixminus serve`.
     pub server_args: Vec<String>,
     /// Starts `self` in a network namespace of its own, as Janus always is.
     pub netns: bool,
@@ -115,51 +117,51 @@ impl Default for TargetOptions {
     }
 }
 
-/// A target that does not start or does not answer as it should.
+/// Why a target does not start or answer.
 #[derive(Debug, Error)]
 pub enum TargetError {
     /// A program cannot be started.
     #[error("cannot start {program}: {source}")]
     Spawn {
-        /// Its name.
+        /// The program's name.
         program: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A program was started but never said that it is ready.
+    /// A program was started but never became ready.
     #[error("{program} did not start; the end of its log:\n{said}")]
     NotReady {
-        /// Its name.
+        /// The program's name.
         program: String,
         /// The end of its log.
         said: String,
     },
-    /// Only root may do this.
+    /// The action needs root.
     #[error("{what} needs root privileges; run as root, or name a server that is already running")]
     NotRoot {
-        /// What was to be done.
+        /// The action.
         what: &'static str,
     },
     /// The package cannot be installed.
     #[error("cannot install the package janus:\n{said}")]
     Install {
-        /// The end of what the installation said.
+        /// The end of the installation's output.
         said: String,
     },
-    /// The network namespace cannot be made.
+    /// The network namespace cannot be created.
     #[error("cannot set up a network namespace: `{step}` failed: {said}")]
     Namespace {
         /// The command that failed.
         step: String,
-        /// What it said.
+        /// Its output.
         said: String,
     },
-    /// A file or an address of this machine cannot be had.
+    /// A file or an address of this machine is not available.
     #[error("cannot prepare {what}: {source}")]
     Prepare {
-        /// What was to be prepared.
+        /// The file or the address.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// An HTTP request failed.
@@ -168,40 +170,40 @@ pub enum TargetError {
     /// An HTTP request other than a join failed.
     #[error("{what} failed: {reason}")]
     Http {
-        /// What was asked for.
+        /// The request.
         what: &'static str,
-        /// What came back.
+        /// The reason.
         reason: String,
     },
     /// Janus refused a request.
     #[error("Janus refused the request {request}: {reason} (code {code})")]
     Janus {
-        /// Which request.
+        /// The request.
         request: &'static str,
-        /// Its number for the reason.
+        /// Janus' error code.
         code: i64,
-        /// Its words for the reason.
+        /// Janus' error text.
         reason: String,
     },
-    /// Janus did not answer, or with something else.
+    /// Janus gave no response, or an unexpected one.
     #[error("Janus gave no usable answer to the request {request}")]
     Silent {
-        /// Which request.
+        /// The request.
         request: &'static str,
     },
-    /// The target cannot do this.
+    /// The target does not support the action.
     #[error("{target} does not support {what}")]
     Unsupported {
         /// The target.
         target: String,
-        /// What was asked for.
+        /// The action.
         what: &'static str,
     },
 }
 
-/// A server that is up.
+/// A running server.
 ///
-/// Dropped, it is stopped as well, if it was started here: also when a measurement ends early.
+/// If it was started here, dropping it also stops it, for instance when a measurement ends early.
 pub struct Target {
     name: String,
     local_ips: Vec<IpAddr>,
@@ -214,7 +216,7 @@ enum Kind {
     Janus(janus::Janus),
 }
 
-/// One participant's place, to be given back with [`Target::leave`].
+/// A participant's session at the server, to be ended with [`Target::leave`].
 pub struct Seat(SeatKind);
 
 enum SeatKind {
@@ -225,7 +227,7 @@ enum SeatKind {
 /// Starts or finds a server.
 ///
 /// # Errors
-/// [`TargetError`]; nothing that was begun is left behind.
+/// [`TargetError`]; everything that was set up is removed.
 pub async fn start(spec: &TargetSpec, options: &TargetOptions) -> Result<Target, TargetError> {
     raise_descriptors();
     let (kind, local_ips) = match spec {
@@ -257,7 +259,7 @@ pub async fn start(spec: &TargetSpec, options: &TargetOptions) -> Result<Target,
 }
 
 impl Target {
-    /// Joins `room`, which is made if need be, with an offer; gives the answer.
+    /// Joins `room`, which is created if needed, with an offer; returns the session and the answer.
     ///
     /// # Errors
     /// [`TargetError`] when the server refuses or does not answer.
@@ -274,7 +276,7 @@ impl Target {
         }
     }
 
-    /// Gives a place back. A server that does not answer will find out by itself.
+    /// Ends a session. A server that does not answer notices the absence after a timeout.
     pub async fn leave(&self, seat: Seat) {
         match (seat.0, &self.kind) {
             (SeatKind::Whip(session), _) => {
@@ -285,10 +287,10 @@ impl Target {
         }
     }
 
-    /// Makes a room that nobody is in.
+    /// Creates an empty room.
     ///
     /// # Errors
-    /// [`TargetError`] when the server refuses, or knows no rooms without people.
+    /// [`TargetError`] when the server refuses, or does not support empty rooms.
     pub async fn make_room(&self, room: &str) -> Result<(), TargetError> {
         match &self.kind {
             Kind::Own(own) => own.whip().put_room(room, "{}".to_owned()).await,
@@ -297,7 +299,7 @@ impl Target {
         }
     }
 
-    /// Makes a room with settings of this server's kind, or sets one so.
+    /// Creates a room with settings of this kind of server, or replaces its settings.
     ///
     /// # Errors
     /// [`TargetError`] when the server refuses, or is of another kind.
@@ -305,19 +307,19 @@ impl Target {
         self.whip()?.put_room(room, settings.to_owned()).await
     }
 
-    /// Where offers for a room are posted.
+    /// Returns the URL to which offers for a room are posted.
     ///
     /// # Errors
-    /// [`TargetError`] when the server takes none.
+    /// [`TargetError`] when the server accepts no posted offers.
     pub fn participants(&self, room: &str) -> Result<Url, TargetError> {
         Ok(self.whip()?.url_of(room))
     }
 
-    /// The address of a room for the libwebrtc client, as `tests/tools/wrtc.sh` takes it; the room is made
-    /// if it must be there before.
+    /// Returns the address of a room for the libwebrtc client, in the form that
+    /// `tests/tools/wrtc.sh` accepts; the room is created if it must exist before.
     ///
     /// # Errors
-    /// [`TargetError`] when the server makes no room.
+    /// [`TargetError`] when the server does not create the room.
     pub async fn foreign_address(&self, room: &str) -> Result<String, TargetError> {
         match &self.kind {
             Kind::Own(own) => Ok(own.whip().asking_url_of(room).to_string()),
@@ -337,7 +339,7 @@ impl Target {
         }
     }
 
-    /// What the server counts of itself, in the Prometheus text format, where it does.
+    /// Returns the server's own metrics in the Prometheus text format, if it has any.
     pub async fn metrics(&self) -> Option<String> {
         match &self.kind {
             Kind::Own(own) => own.whip().metrics().await,
@@ -346,7 +348,7 @@ impl Target {
         }
     }
 
-    /// The server's process, if it was started here.
+    /// Returns the process id of a server that was started here.
     pub fn pid(&self) -> Option<u32> {
         match &self.kind {
             Kind::Own(own) => Some(own.pid()),
@@ -355,23 +357,23 @@ impl Target {
         }
     }
 
-    /// The address clients must bind and offer from to reach it.
+    /// Returns the local address from which clients must connect.
     pub fn local_ip(&self) -> IpAddr {
         self.local_ips[0]
     }
 
-    /// All addresses of this machine from which it can be reached, [`Target::local_ip`] first: many clients can share
-    /// a socket when each has an address of its own.
+    /// Returns all local addresses from which the server can be reached, [`Target::local_ip`]
+    /// first: clients with different addresses can share a socket.
     pub fn local_ips(&self) -> &[IpAddr] {
         &self.local_ips
     }
 
-    /// How the command line calls it.
+    /// Returns the target's name on the command line.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Ends it, if it was started here, and removes all that was made for it.
+    /// Stops the server if it was started here, and removes everything that was created for it.
     pub async fn stop(self) {
         if let Kind::Janus(janus) = &self.kind {
             janus.clear().await;
@@ -381,7 +383,7 @@ impl Target {
     }
 }
 
-/// Our addresses on the way to a server; the whole of loopback is this machine.
+/// Returns the local addresses on the path to a server; all of loopback belongs to this machine.
 fn local_ips_towards(url: &Url) -> Result<Vec<IpAddr>, TargetError> {
     let prepare = |source| TargetError::Prepare {
         what: "a local address that reaches the server",
@@ -398,24 +400,25 @@ fn local_ips_towards(url: &Url) -> Result<Vec<IpAddr>, TargetError> {
         std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
-    // Nothing is sent: connecting a UDP socket only asks the system for the route.
+    // Connecting a UDP socket sends nothing; it only looks up the route.
     let socket = std::net::UdpSocket::bind((any, 0)).map_err(prepare)?;
     socket.connect(server).map_err(prepare)?;
     Ok(vec![socket.local_addr().map_err(prepare)?.ip()])
 }
 
-/// Addresses of loopback, `127.0.0.1` first.
+/// Returns addresses of loopback, `127.0.0.1` first.
 fn loopback_ips() -> Vec<IpAddr> {
     (1..=SHARED_ADDRESSES)
         .map(|last| IpAddr::from([127, 0, 0, last]))
         .collect()
 }
 
-/// Addresses that clients have in common: as many clients can share one socket. The packets of so many that come at
-/// once fit into a socket's buffer as the system makes it.
+/// The number of local addresses, which is the number of clients that can share a socket. The
+/// packets of this many clients fit into a default socket buffer.
 const SHARED_ADDRESSES: u8 = 32;
 
-/// Every client may be a socket here, and is one in some servers, which inherit this limit.
+/// Raises the limit of descriptors: every client may be a socket here, and is one in some servers,
+/// which inherit the limit.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -432,7 +435,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_read_and_written() {
+    fn targets_are_parsed_and_formatted() {
         for text in [
             "self",
             "janus",
@@ -456,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_loopback_has_many_addresses() {
+    fn loopback_server_is_reached_from_many_addresses() {
         let url = Url::parse("http://127.0.0.1:9/").expect("a URL");
         let ips = local_ips_towards(&url).expect("loopback");
         assert_eq!(ips.len(), usize::from(SHARED_ADDRESSES));

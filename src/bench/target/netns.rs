@@ -1,8 +1,10 @@
-//! A network namespace with one pair of virtual interfaces: a server of its own address, on the same machine.
+//! A network namespace with a pair of virtual interfaces: a server with its own address, on the
+//! same machine.
 //!
-//! Some servers take no part in ICE over loopback, so they get an interface. Everything is in the block that is set
-//! aside for benchmarks (RFC 2544): `198.18.N.1` is this side, `.2` the server, `.64` and up are clients. The
-//! kernel removes the interfaces, their addresses and routes together with the namespace.
+//! Some servers take no part in ICE over loopback, so they get an interface. All addresses are in
+//! the range reserved for benchmarks (RFC 2544): `198.18.N.1` is this side, `.2` the server, `.64`
+//! and up are clients. The kernel removes the interfaces, addresses and routes together with the
+//! namespace.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -11,13 +13,13 @@ use rustix::process::geteuid;
 
 use super::{SHARED_ADDRESSES, TargetError};
 
-/// A namespace. Dropped, it is removed.
+/// A namespace. Dropping it removes it.
 pub(super) struct Namespace {
     number: u16,
 }
 
 impl Namespace {
-    /// Makes one that nobody else has.
+    /// Creates a namespace that no other process uses.
     pub(super) fn new() -> Result<Namespace, TargetError> {
         if !is_root() {
             return Err(TargetError::NotRoot {
@@ -34,7 +36,8 @@ impl Namespace {
             if taken.contains(&IpAddr::V4(address(number, HOST))) && tries < TRIES {
                 continue;
             }
-            // Fails if it exists, so that two runs cannot take the same.
+            // Adding the namespace fails if the name exists, so that two runs cannot use the same
+            // one.
             match ip(&format!("netns add {}", name(number))) {
                 Ok(()) => break Namespace { number },
                 Err(_) if tries < TRIES => {}
@@ -54,7 +57,7 @@ impl Namespace {
             format!("link add {ours} type veth peer name {theirs} netns {name}"),
             format!("addr add {host}/24 dev {ours}"),
             format!("link set {ours} up"),
-            // Every address of the range is ours, without being configured one by one.
+            // Makes every address of the range local, without configuring each one.
             format!("route add local {clients}/{CLIENT_PREFIX_BITS} dev {ours}"),
             format!("-n {name} addr add {server}/24 dev {theirs}"),
             format!("-n {name} link set lo up"),
@@ -65,12 +68,12 @@ impl Namespace {
         Ok(())
     }
 
-    /// The address of the server inside.
+    /// Returns the address of the server inside.
     pub(super) fn server_ip(&self) -> Ipv4Addr {
         address(self.number, SERVER)
     }
 
-    /// Addresses of this side, to reach it from.
+    /// Returns the addresses on this side, from which the server can be reached.
     pub(super) fn local_ips(&self) -> Vec<IpAddr> {
         let clients = (0..SHARED_ADDRESSES - 1).map(|n| address(self.number, FIRST_CLIENT + n));
         std::iter::once(self.host_ip())
@@ -79,7 +82,8 @@ impl Namespace {
             .collect()
     }
 
-    /// A command that runs `program` inside, as a process that has replaced the one that entered.
+    /// Returns a command that runs `program` inside, replacing the process that entered the
+    /// namespace.
     pub(super) fn command(&self, program: &std::ffi::OsStr) -> Command {
         let mut command = Command::new("ip");
         command
@@ -99,7 +103,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Our end first: the namespace itself lives on for as long as a socket of it does.
+        // This end first, because the namespace exists as long as one of its sockets does.
         let _ = ip(&format!("link del {}", self.interface('h')));
         let namespace = name(self.number);
         if let Err(error) = ip(&format!("netns del {namespace}")) {
@@ -108,7 +112,7 @@ impl Drop for Namespace {
     }
 }
 
-/// Whether namespaces can be made.
+/// Whether this process may create namespaces.
 pub(super) fn is_root() -> bool {
     geteuid().is_root()
 }
@@ -152,12 +156,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_stay_in_their_block() {
+    fn namespace_addresses_stay_in_their_range() {
         assert_eq!(address(0, HOST), Ipv4Addr::new(198, 18, 0, 1));
         assert_eq!(address(NUMBERS - 1, 95), Ipv4Addr::new(198, 19, 255, 95));
         let last = FIRST_CLIENT + SHARED_ADDRESSES - 2;
         assert_eq!(last >> (32 - CLIENT_PREFIX_BITS), FIRST_CLIENT >> 6);
-        // The system allows 15 characters.
+        // The system permits 15 characters.
         assert!(Namespace::NAME_PROBE.len() <= 15);
     }
 

@@ -1,4 +1,4 @@
-//! Servers that take a POSTed offer: this one, and everything else of the shape of RFC 9725.
+//! Servers that accept a posted offer: mixminus, and all others of the shape of RFC 9725.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,18 +10,18 @@ use reqwest::{Client, Url};
 use super::{Seat, SeatKind, TargetError};
 use crate::join::whip_client::{WhipEndpoint, WhipError};
 
-/// A server known by a URL; `{room}` in its path stands for the room.
+/// A server with a URL in whose path `{room}` stands for the room.
 pub(super) struct Whip {
     url: Url,
     profile: Option<Profile>,
     http: Client,
-    /// Each holds its connections open for the next join.
+    /// Each endpoint keeps its connections open for the next join.
     rooms: Mutex<HashMap<String, WhipEndpoint>>,
 }
 
 impl Whip {
     pub(super) fn new(url: Url, profile: Option<Profile>) -> Result<Whip, TargetError> {
-        // Refused only when there is a provider already, and then that one serves.
+        // Installing the provider fails only if another one is installed, which then is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
             .timeout(ANSWER_TIME)
@@ -44,7 +44,8 @@ impl Whip {
         Ok((answer, Seat(SeatKind::Whip(session))))
     }
 
-    /// Makes or sets a room by PUT on the address above its participants, which is this server's own way.
+    /// Creates a room or replaces its settings by `PUT` on the resource above its participants,
+    /// which only mixminus supports.
     pub(super) async fn put_room(&self, room: &str, settings: String) -> Result<(), TargetError> {
         let mut url = self.url_of(room);
         let above = url.path().strip_suffix("/participants");
@@ -94,7 +95,7 @@ impl Whip {
         Ok(room)
     }
 
-    /// The address of a room, with the profile that is to be asked for.
+    /// Returns the URL of a room, with the profile to ask for.
     pub(super) fn asking_url_of(&self, room: &str) -> Url {
         let mut url = self.url_of(room);
         if let Some(profile) = self.profile {
@@ -112,7 +113,7 @@ impl Whip {
     }
 }
 
-/// A server under full load answers slowly, and is still to be asked.
+/// Long because a server under full load answers slowly.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_room_is_put_in_its_place() {
+    fn whip_url_contains_the_room() {
         let url = |text: &str| Url::parse(text).expect("a URL");
         let whip = Whip::new(url("http://h/v1/rooms/{room}/participants?a=b"), None).expect("HTTP");
         assert_eq!(

@@ -1,7 +1,7 @@
-//! `mixminus bench tick`: the engine alone, in one thread and in virtual time, as fast as it goes.
+//! `mixminus bench tick`: the engine alone, in one thread and in virtual time, as fast as possible.
 //!
-//! Only [`push`](mixer::engine::Engine::push) and [`run_slot`](mixer::engine::Engine::run_slot) are timed,
-//! apart from each other; packets come from memory and go nowhere.
+//! Only [`push`](mixer::engine::Engine::push) and [`run_slot`](mixer::engine::Engine::run_slot) are
+//! timed, separately; packets come from memory and are discarded.
 
 use std::time::{Duration, Instant};
 
@@ -74,13 +74,13 @@ pub struct TickArgs {
     at_most: u64,
 }
 
-/// Ticks that cannot be measured.
+/// Why ticks cannot be measured.
 #[derive(Debug, Error)]
 pub enum TickError {
-    /// The voices are not to be had.
+    /// The voices are not available.
     #[error(transparent)]
     Speech(#[from] SpeechError),
-    /// No combination of the flags makes a room.
+    /// No combination of the flags gives a room.
     #[error("nothing to measure: every room has fewer participants than talkers")]
     Nothing,
 }
@@ -88,7 +88,7 @@ pub enum TickError {
 /// Measures every combination of the flags.
 ///
 /// # Errors
-/// [`TickError`] when there is nothing to measure, or nothing to measure with.
+/// [`TickError`] when there is nothing to measure, or the voices are not available.
 pub fn run(args: &TickArgs, outputs: &Outputs) -> Result<Report, TickError> {
     let casts = args.casts();
     if casts.is_empty() {
@@ -107,7 +107,7 @@ pub fn run(args: &TickArgs, outputs: &Outputs) -> Result<Report, TickError> {
 }
 
 impl TickArgs {
-    /// All combinations that make a room, none twice.
+    /// Returns all combinations that give a room, without duplicates.
     fn casts(&self) -> Vec<Cast> {
         let (participants, talkers) = match self.silent_participants {
             Some(silent) => (vec![silent], vec![Talkers::Number(0)]),
@@ -143,7 +143,8 @@ impl TickArgs {
         let mut scene = Scene::new(cast, speech);
         let unwarmed = Instant::now() + at_most / 4;
         for _ in 0..WARM_UP_TICKS {
-            // Where nobody talks, what comes before the silence is not to be measured, however long it takes.
+            // In a room without talkers the time before its silence must not be measured, however
+            // long it takes.
             if cast.talkers > 0 && Instant::now() > unwarmed {
                 break;
             }
@@ -170,10 +171,11 @@ fn tick_length(text: &str) -> Result<TickLength, &'static str> {
     }
 }
 
-/// Until a silent room has said for the last time that it is silent, and talkers are in their stride.
+/// Ticks until a silent room has sent its last refresh and talkers are in the middle of their
+/// speech.
 const WARM_UP_TICKS: u64 = 150;
 
-/// However long it takes: a percentile of fewer would be none.
+/// The least number of ticks, however long they take: fewer give no percentile.
 const LEAST_TICKS: u64 = 20;
 
 #[cfg(test)]
@@ -202,20 +204,20 @@ mod tests {
     }
 
     #[test]
-    fn rooms_with_more_talkers_than_people_are_left_out() {
+    fn tick_skips_rooms_with_more_talkers_than_participants() {
         let args = args("--participants 2,3 --talkers 1,3,all --profile voice");
         assert_eq!(sizes(&args), [(2, 1), (2, 2), (3, 1), (3, 3)]);
     }
 
     #[test]
-    fn silent_participants_are_a_room_without_talkers() {
+    fn tick_measures_silent_participants_as_a_room_without_talkers() {
         let args = args("--rooms 10000 --silent-participants 1 --profile voice");
         assert_eq!(sizes(&args), [(1, 0)]);
         assert_eq!(args.casts()[0].rooms, 10_000);
     }
 
     #[test]
-    fn a_small_run_measures_every_combination() {
+    fn tick_measures_every_combination() {
         let args = args(
             "--participants 2,4 --talkers 1,all --profile voice,thin --ticks 30 --rest silence",
         );
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn personal_gains_cost_an_encode_for_each_talker_who_is_turned_down() {
+    fn personal_gains_cost_an_encode_for_each_lowered_talker() {
         let args = args("--participants 10 --talkers 3 --profile voice --personal 0,2 --ticks 30");
         let quiet = Outputs {
             quiet: true,
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_measure_is_said() {
+    fn tick_refuses_flags_without_anything_to_measure() {
         let args = args("--participants 2 --talkers 3");
         assert!(matches!(
             run(&args, &Outputs::default()),

@@ -8,7 +8,7 @@ use mixer::format::TickLength;
 use super::scene::{Cast, Totals, Turn};
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, histogram, percentile_points};
 
-/// What was measured of one cast.
+/// The measurements of one cast.
 pub(super) struct Measured {
     cast: Cast,
     run_ns: Histogram<u64>,
@@ -51,18 +51,18 @@ impl Measured {
         (total(self.after) - total(self.before)) as f64 / self.ticks()
     }
 
-    /// All of the work, in percent of the time there is for it.
+    /// Returns the whole work in percent of the available time.
     fn percent_of(&self, tick: TickLength) -> f64 {
         100.0 * self.busy.as_secs_f64() / self.ticks() / tick.duration().as_secs_f64()
     }
 
-    /// A quantile of the time per tick; `None` where there were too few ticks to tell.
+    /// Returns a quantile of the time per tick; `None` if there were too few ticks for it.
     fn quantile_us(&self, q: f64) -> Option<f64> {
         let is_known = q == 1.0 || self.ticks() * (1.0 - q) >= 0.99;
         is_known.then(|| us(self.run_ns.value_at_quantile(q)))
     }
 
-    /// A prefix for the names of its values.
+    /// Returns a prefix for the names of the values.
     fn name(&self) -> String {
         let Cast {
             profile,
@@ -95,7 +95,7 @@ fn us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
-/// The report of all scenes.
+/// The report of all casts.
 pub(super) struct TickReport {
     tick: TickLength,
     measured: Vec<Measured>,
@@ -119,7 +119,7 @@ impl TickReport {
         report.tables = vec![self.table()];
         report.plots = vec![self.distribution(), self.frequencies()];
         let growth = self.growth();
-        // A single point grows nowhere.
+        // A single point shows no growth.
         if growth.series.iter().any(|series| series.points.len() > 1) {
             report.plots.insert(0, growth);
         }
@@ -201,7 +201,8 @@ impl TickReport {
         values
     }
 
-    /// Median time over how many there are, a curve for each profile and number of talkers.
+    /// Returns the median time over the number of participants, with a curve for each profile and
+    /// number of talkers.
     fn growth(&self) -> Plot {
         let mut series: Vec<Series> = Vec::new();
         for measured in &self.measured {
@@ -276,7 +277,7 @@ impl TickReport {
         }
     }
 
-    /// The largest rooms of each profile: more curves than these could not be told apart.
+    /// Returns the largest rooms of each profile: more curves could not be told apart.
     fn largest(&self) -> Vec<&Measured> {
         let most = self.measured.iter().map(|measured| measured.cast.people);
         let most = most.max().unwrap_or(0);
@@ -287,7 +288,7 @@ impl TickReport {
     }
 }
 
-/// (ms, percent of ticks) in steps of a tenth of an octave or so, up to what there is.
+/// Returns (ms, percent of ticks) in bars of equal ratio, up to the largest value.
 fn shares(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let mut shares = Vec::new();
     let mut low = histogram.min().max(1) as f64 / STEP;
@@ -303,7 +304,7 @@ fn shares(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     shares
 }
 
-/// Width of a bar of the histogram, as a factor.
+/// Ratio of the bounds of a bar in the histogram.
 const STEP: f64 = 1.08;
 
 const NOTES: [&str; 2] = [
@@ -319,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_a_hundred_percent() {
+    fn shares_sum_to_a_hundred_percent() {
         let mut histogram = histogram();
         for ns in [100, 1_000, 1_010, 50_000, 2_000_000] {
             histogram.record(ns).unwrap();

@@ -1,4 +1,4 @@
-//! Rooms full of people in an engine, and what they say, over and over.
+//! Rooms full of participants in an engine, and what they send, repeated.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,27 +20,27 @@ use mixer::{Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 use crate::bench::speech::{self, SpeechError};
 use crate::join::uplink::Ptime;
 
-/// Who is there and what they do.
+/// The participants of a scene and what they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cast {
     pub profile: Profile,
     pub rooms: u32,
     pub people: usize,
     pub talkers: usize,
-    /// How many of the people turn one talker down, each another one.
+    /// The number of participants that each turn down one talker, each another one.
     pub personal: usize,
     pub rest: Rest,
     pub tick: TickLength,
 }
 
-/// What those send who do not talk.
+/// What participants send who do not talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Rest {
-    /// Nothing, as the server's answer requests
+    /// Nothing, as the server's answer asks for.
     Nothing,
-    /// Packets of silence, with its audio level
+    /// Packets of silence with the level of silence.
     Silence,
-    /// Packets of noise at -55 dBFS, without an audio level
+    /// Packets of noise at -55 dBFS, without a level.
     Noise,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Cast {
     }
 }
 
-/// What is said, encoded once for all.
+/// What participants send, encoded once for all.
 pub(super) struct Speech {
     voices: Vec<Vec<Packet>>,
     silence: Vec<Packet>,
@@ -82,7 +82,7 @@ impl Speech {
         })
     }
 
-    /// What a participant sends; `None`: nothing.
+    /// Returns what a participant sends; `None` if nothing.
     fn of(&self, cast: &Cast, place: usize) -> Option<&[Packet]> {
         if place < cast.talkers {
             return Some(&self.voices[place % self.voices.len()]);
@@ -109,10 +109,10 @@ fn packets(pcm: &[f32], with_level: bool) -> Result<Vec<Packet>, SpeechError> {
     Ok(spoken.iter().map(packet).collect())
 }
 
-/// White noise at -55 dBFS, the same each time.
+/// Returns white noise at -55 dBFS, the same in every run.
 fn noise(samples: usize) -> Vec<f32> {
     let mut state = 1u64;
-    // The root mean square of an even distribution is its peak over the root of three.
+    // The root mean square of an even distribution is its peak divided by the square root of three.
     let peak = 10f32.powf(-55.0 / 20.0) * 3f32.sqrt();
     let sample = || {
         state = state
@@ -123,7 +123,7 @@ fn noise(samples: usize) -> Vec<f32> {
     std::iter::repeat_with(sample).take(samples).collect()
 }
 
-/// An engine with its rooms, and where everybody is in what they say.
+/// An engine with its rooms, and each sender's position in its speech.
 pub(super) struct Scene<'a> {
     engine: Engine,
     senders: Vec<Sender<'a>>,
@@ -132,29 +132,29 @@ pub(super) struct Scene<'a> {
     packets_total: u64,
 }
 
-/// Somebody who sends.
+/// A participant that sends.
 struct Sender<'a> {
     id: ParticipantId,
     speech: &'a [Packet],
-    /// Where in it they began.
+    /// Position in the speech at which it started.
     from: usize,
-    /// The slot of 20 ms in which their packets arrive.
+    /// The slot of each 20 ms in which its packets arrive.
     phase: u64,
     sent: u64,
 }
 
-/// What one tick of all rooms took.
+/// How long one tick of all rooms took.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Turn {
-    /// Taking packets in.
+    /// The time for taking packets in.
     pub push: Duration,
-    /// Running the tick's slots.
+    /// The time for running the tick's slots.
     pub run: Duration,
-    /// The longest of them.
+    /// The time of the longest slot.
     pub longest_slot: Duration,
 }
 
-/// What was counted so far.
+/// The counters so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
     pub encodes: u64,
@@ -162,7 +162,7 @@ pub(super) struct Totals {
 }
 
 impl<'a> Scene<'a> {
-    /// Builds everybody; takes a while for thousands.
+    /// Creates all participants; takes a while for thousands.
     pub fn new(cast: Cast, speech: &'a Speech) -> Scene<'a> {
         let participants = cast.rooms as usize * cast.people;
         let mut engine = Engine::new(EngineLimits {
@@ -211,7 +211,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// What was counted since the scene was made.
+    /// Returns the counters since the scene was created.
     pub fn totals(&self) -> Totals {
         let stats = self.engine.stats();
         Totals {
@@ -220,7 +220,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// One tick of every room, with the packets that arrive meanwhile.
+    /// Runs one tick of every room, with the packets that arrive in it.
     pub fn turn(&mut self) -> Turn {
         let mut turn = Turn::default();
         let mut drain = Drain::default();
@@ -269,7 +269,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// The packet that arrives in a slot, if any does.
+    /// Returns the packet that arrives in a slot, if any.
     fn at(&mut self, slot: u64) -> Option<Packet> {
         if slot % PACKET_SLOTS != self.phase {
             return None;
@@ -283,7 +283,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Counts what comes out and lets it go.
+/// Counts the packets that come out and discards them.
 #[derive(Default)]
 struct Drain {
     packets: u64,
@@ -302,20 +302,21 @@ impl Sink for Drain {
     fn retired(&mut self, _: Retired) {}
 }
 
-/// How loud a talker is for somebody who turns it down, linear: half as loud.
+/// The gain of a talker that is turned down, linear.
 const TURNED_DOWN: f32 = 0.5;
 
-/// What clients send: the default of most.
+/// The default bitrate of most clients.
 const BITRATE_BPS: u32 = 32_000;
 
 /// Slots in a packet of 20 ms.
 const PACKET_SLOTS: u64 = 8;
 
-/// Samples of it.
+/// Samples of a packet of 20 ms.
 const PACKET_SAMPLES: u32 = 960;
 
-/// Slots before the first: the engine's clock does not begin with it.
+/// The slot at which the engine's clock starts.
 const ORIGIN_SLOTS: u64 = 8_000;
 
-/// An odd number near 2^64 over the golden ratio: neighbours begin far from each other in speech and phase.
+/// An odd number near 2^64 divided by the golden ratio: consecutive participants start far apart in
+/// speech and phase.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

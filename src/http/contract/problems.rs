@@ -77,7 +77,7 @@ fn of_others() -> Vec<Problem> {
 }
 
 #[test]
-fn problems_are_described_and_what_is_described_is_sent() {
+fn contract_describes_the_problems_that_the_server_sends_and_no_others() {
     let document = document();
     let mut coverage = Coverage::new(&document);
     let mut seen = BTreeSet::new();

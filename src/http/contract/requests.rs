@@ -143,7 +143,7 @@ fn candidates(document: &Document, field: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn fields_that_are_read_are_those_that_are_described() {
+fn request_parser_reads_exactly_the_documented_fields() {
     let document = document();
     for Described {
         schema,
@@ -174,7 +174,7 @@ fn fields_that_are_read_are_those_that_are_described() {
 }
 
 #[test]
-fn document_and_reader_take_the_same_values() {
+fn request_parser_accepts_exactly_the_documented_values() {
     let document = document();
     let mut checked = 0;
     for Described {
@@ -208,7 +208,7 @@ fn document_and_reader_take_the_same_values() {
 }
 
 #[test]
-fn document_and_reader_require_the_same_fields_and_know_no_other() {
+fn request_parser_requires_the_documented_fields_and_refuses_others() {
     let document = document();
     for Described {
         schema,

@@ -270,7 +270,7 @@ fn members(union: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn events_are_described_and_what_is_described_is_sent() {
+fn contract_describes_the_events_that_the_server_sends_and_no_others() {
     let document = document();
     let mut coverage = Coverage::new(&document);
     let mut seen = BTreeSet::new();
@@ -291,7 +291,7 @@ fn events_are_described_and_what_is_described_is_sent() {
 }
 
 #[test]
-fn rooms_participants_and_standings_are_described() {
+fn contract_describes_rooms_participants_and_floor_states() {
     let document = document();
     let mut coverage = Coverage::new(&document);
     for room in rooms() {

@@ -1,4 +1,4 @@
-//! What the WebRTC stack tells of a connection, and what becomes of it.
+//! Handles the events of the WebRTC stack.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use super::Link;
 use super::trust::{Trust, given};
 use crate::clock;
 
-/// What the stack tells; called on its own task, so that nothing here may wait.
+/// The handler that the stack calls on its own task: nothing in it may block.
 pub(super) struct Events {
     pub link: watch::Sender<Link>,
     pub gathered: watch::Sender<bool>,
@@ -63,12 +63,12 @@ impl PeerConnectionEventHandler for Events {
     }
 }
 
-/// The data channel, whoever made it.
+/// The data channel, whichever side opened it.
 #[derive(Clone)]
 pub(super) struct Channels {
     pub control: watch::Sender<Option<Arc<dyn DataChannel>>>,
     pub sockets: Sockets,
-    /// Nothing is taken from the other side before.
+    /// Messages of the other side are ignored until it is trusted.
     pub trust: watch::Receiver<Trust>,
 }
 
@@ -86,7 +86,7 @@ impl Channels {
                     }
                     DataChannelEvent::OnMessage(message) if message.is_string => {
                         if let Ok(text) = str::from_utf8(&message.data) {
-                            // Refused only while nobody reads them.
+                            // Sending the message fails only if it has no receiver.
                             let _ = this.sockets.messages.send(text.into());
                         }
                     }
@@ -98,14 +98,14 @@ impl Channels {
     }
 }
 
-/// Takes one packet from the network.
+/// Passes one packet from the network to the playout.
 fn receive(sockets: &Sockets, packet: &rtc::rtp::Packet) {
     let at = Instant::now();
     let header = &packet.header;
     sockets.tap.received(at, header, &packet.payload);
     sockets.counters.received(packet.payload.len());
     sockets.counters.heard(&header.csrc, at);
-    // A payload that no sender makes: it is counted as received and never played.
+    // An oversized payload, which no regular sender makes, is counted as received and never played.
     let Some(payload) = Payload::copy_from(&packet.payload) else {
         return;
     };
@@ -117,7 +117,7 @@ fn receive(sockets: &Sockets, packet: &rtc::rtp::Packet) {
         level: None,
         payload,
     };
-    // The newest is dropped when the link is full, and is then lost to the playout.
+    // When the link is full the packet is dropped, and is lost for the playout.
     let _ = sockets
         .received
         .try_send(Received::Packet(packet, clock::at(at)));

@@ -1,7 +1,8 @@
-//! One WebRTC connection: made, plugged into the media, watched and closed.
+//! One WebRTC connection: established, connected to the media, watched and closed.
 //!
-//! The client offers ([`Connection::offer`]); [`Connection::answer`] is the other side, for two clients
-//! connected to each other without a server. All candidates are in the descriptions: none is sent later.
+//! The client offers ([`Connection::offer`]); [`Connection::answer`] is the other side, for two
+//! clients connected to each other without a server. The session descriptions hold all candidates:
+//! none is trickled.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,28 +34,28 @@ mod events;
 mod stack;
 mod trust;
 
-/// A connection that does not come about.
+/// Why a connection cannot be established.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
-    /// The WebRTC stack refuses.
+    /// The WebRTC stack reported an error.
     #[error("the WebRTC stack failed: {0}")]
     WebRtc(#[from] webrtc::error::Error),
     /// The list of the machine's addresses cannot be read, or is empty.
     #[error("this machine has no network address")]
     NoAddress,
-    /// Collecting the own addresses never ended.
+    /// Gathering the machine's own candidates did not end in time.
     #[error("gathering the ICE candidates of this machine did not complete")]
     Gathering,
     /// The answer cannot be used.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// The own offer cannot be read back.
+    /// The client's own offer cannot be parsed.
     #[error("the client's own SDP offer cannot be parsed")]
     Offer,
-    /// The other side is not the one that gave the answer.
+    /// The other side presented a certificate that its description does not announce.
     #[error("the server's DTLS certificate matches no fingerprint in its SDP answer")]
     Certificate,
-    /// No path was found in time.
+    /// No network path was found in time.
     #[error(
         "no media path to the server within {} s; check that its UDP port is reachable",
         CONNECT_TIMEOUT.as_secs()
@@ -65,24 +66,24 @@ pub enum ConnectionError {
 /// Which of the machine's addresses a connection may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Every interface's: the other side is elsewhere.
+    /// Those of all interfaces but loopback: the other side is on another machine.
     Elsewhere,
-    /// Those and loopback: the other side may be on this very machine.
+    /// Those of all interfaces and loopback: the other side may be on this machine.
     Anywhere,
-    /// This one only: the way is known, and no other is to be taken.
+    /// Only this address, because the path is known.
     From(IpAddr),
 }
 
-/// What becomes of a connection.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// Not there yet.
+    /// The connection is being established.
     Connecting,
     /// Media flows.
     Up,
-    /// Nothing has come for a while; it may come back.
+    /// Nothing has arrived for a while; the connection may recover.
     Shaky,
-    /// It will not come back.
+    /// The connection will not recover.
     Down,
 }
 
@@ -94,16 +95,16 @@ pub struct Connection {
     control: watch::Receiver<Option<Arc<dyn DataChannel>>>,
     link: watch::Receiver<Link>,
     trust: watch::Receiver<Trust>,
-    /// Until the other side's description is known.
+    /// Present until the other side's description is known.
     guard: Mutex<Option<Guard>>,
     gathered: watch::Receiver<bool>,
 }
 
 impl Connection {
-    /// Makes a connection and its offer, complete with candidates.
+    /// Creates a connection and its offer, complete with candidates.
     ///
     /// # Errors
-    /// [`ConnectionError`] when this machine cannot offer anything.
+    /// [`ConnectionError`] when this machine cannot make an offer.
     pub async fn offer(
         sockets: Sockets,
         reach: Reach,
@@ -117,10 +118,10 @@ impl Connection {
         Ok((connection, sdp))
     }
 
-    /// Takes the answer to the offer; media flows as soon as [`Connection::up`].
+    /// Applies the answer to the offer; media flows as soon as [`Connection::up`] returns.
     ///
     /// # Errors
-    /// [`ConnectionError`] when it is none, or takes no audio.
+    /// [`ConnectionError`] when it is not a valid answer, or refuses audio.
     pub async fn accept(&self, answer: String) -> Result<(), ConnectionError> {
         let answer = RemoteAnswer::read(&answer)?;
         let own = self.peer.local_description().await;
@@ -134,16 +135,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes the other side of an offer, and its answer, complete with candidates.
+    /// Creates the answering side of an offer and its answer, complete with candidates.
     ///
     /// # Errors
-    /// [`ConnectionError`] when the offer is none, or has no audio.
+    /// [`ConnectionError`] when it is not a valid offer, or has no audio.
     pub async fn answer(
         sockets: Sockets,
         reach: Reach,
         offer: String,
     ) -> Result<(Connection, String), ConnectionError> {
-        // What matters of an offer is read as in an answer.
+        // The relevant parts of an offer are the same as those of an answer.
         let other = RemoteAnswer::read(&offer)?;
         let (mut connection, _) = Connection::build(sockets, reach).await?;
         connection.begin();
@@ -160,8 +161,8 @@ impl Connection {
     /// Waits until media can flow.
     ///
     /// # Errors
-    /// [`ConnectionError::NoPath`] when it cannot, or not in time; [`ConnectionError::Certificate`] when
-    /// somebody else is at the other end.
+    /// [`ConnectionError::NoPath`] when no path is found in time; [`ConnectionError::Certificate`]
+    /// when the other side presents another certificate than announced.
     pub async fn up(&self) -> Result<(), ConnectionError> {
         let mut link = self.link.clone();
         let settled = link.wait_for(|link| matches!(link, Link::Up | Link::Down));
@@ -172,12 +173,12 @@ impl Connection {
         }
     }
 
-    /// The state, to watch.
+    /// Returns the state as a watch channel.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
 
-    /// Sends a message on the data channel; `false` while there is none that is open.
+    /// Sends a message on the data channel; returns `false` if no channel is open.
     pub async fn say(&self, text: &str) -> bool {
         let control = self.control.borrow().clone();
         match control {
@@ -186,7 +187,7 @@ impl Connection {
         }
     }
 
-    /// The round trip to the other side, once it was measured.
+    /// Returns the round-trip time to the other side, once it has been measured.
     pub async fn rtt(&self) -> Option<Duration> {
         let report = self
             .peer
@@ -206,11 +207,11 @@ impl Connection {
         Duration::try_from_secs_f64(checked.or(reported)?).ok()
     }
 
-    /// Unplugs the media and closes.
+    /// Disconnects the media and closes the connection.
     pub async fn close(&self) {
         self.sockets.outlet.store(None);
         self.sockets.counters.set_connected(false);
-        // What does not close in order is dropped all the same.
+        // If closing in order takes too long, the connection is dropped.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.peer.close()).await;
     }
 
@@ -251,14 +252,14 @@ impl Connection {
         Ok((connection, channels))
     }
 
-    /// A track to send on, or else an offer only to receive.
+    /// Adds a track to send on, or a receive-only transceiver if the client does not talk.
     async fn add_audio(&mut self) -> Result<(), ConnectionError> {
         if !self.sockets.talks {
             let only_listen = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Recvonly,
                 ..RTCRtpTransceiverInit::default()
             };
-            // The answering side has one already, from the offer.
+            // The answering side already has a transceiver, from the offer.
             if self.peer.get_transceivers().await.is_empty() {
                 self.peer
                     .add_transceiver_from_kind(RtpCodecKind::Audio, Some(only_listen))
@@ -289,7 +290,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Applies an own description and waits for its candidates.
+    /// Applies the client's own description and waits for its candidates.
     async fn describe(&self, own: RTCSessionDescription) -> Result<String, ConnectionError> {
         self.peer.set_local_description(own).await?;
         let mut gathered = self.gathered.clone();
@@ -304,7 +305,8 @@ impl Connection {
             .ok_or(ConnectionError::Gathering)
     }
 
-    /// Lets the connection come up once the other side has shown one of these certificates.
+    /// Starts the check of the other side's certificate against these fingerprints; the connection
+    /// comes up only after it.
     fn guard(&self, fingerprints: Fingerprints) {
         let guard = self
             .guard
@@ -316,13 +318,13 @@ impl Connection {
         }
     }
 
-    /// Lets the playout start afresh, before the first packet of this connection can come.
+    /// Restarts the playout before the first packet of this connection can arrive.
     fn begin(&self) {
-        // A full link means that the playout is not running, and then it starts afresh anyway.
+        // A full link means that the playout is not running; then it restarts anyway.
         let _ = self.sockets.received.try_send(Received::Restart);
     }
 
-    /// Lets the uplink send, once the connection is up.
+    /// Lets the uplink send once the connection is up.
     fn plug(&self, other: &RemoteAnswer) {
         let (limits, payload_type) = (SendLimits::of(other), other.payload_type());
         let outlet = self.track.as_ref().map(|(track, ssrc)| {
@@ -347,13 +349,13 @@ impl Connection {
     }
 }
 
-/// The name of the data channel that carries the control messages.
+/// The label of the data channel that carries the control messages.
 const CONTROL: &str = "control";
 
-/// There is no server to ask: the addresses are those of the interfaces.
+/// No server is involved: the candidates are the addresses of the interfaces.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ten round trips on the slowest of links, and then some for lost packets.
+/// Ten round trips on the slowest links, and a margin for lost packets.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The WebRTC stack as the client sets it up: the codec, the header extensions, the timers, the addresses.
+//! The configuration of the WebRTC stack: codec, header extensions, timers and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use webrtc::peer_connection::{
 use super::super::sdp::LEVEL_EXTENSION;
 use super::{ConnectionError, Reach};
 
-/// A stack without any media yet.
+/// Builds a stack without media.
 pub(super) async fn build(
     handler: Arc<dyn PeerConnectionEventHandler>,
     reach: Reach,
@@ -35,9 +35,10 @@ pub(super) async fn build(
     }
     let settings = SettingEngineBuilder::new()
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        // `trust.rs` compares with every fingerprint of the other side; the stack knows one.
+        // `trust.rs` checks all fingerprints of the other side; the stack knows only one.
         .with_disable_certificate_fingerprint_verification(true)
-        // For the side that answers: whoever begins the handshake waits 200 ms for a timer first.
+        // For the answering side: the side that starts the DTLS handshake first waits 200 ms for a
+        // timer.
         .with_answering_dtls_role(RTCDtlsRole::Server)
         .with_ice_connection_attempts(Some(CHECK_EVERY), Some(CHECKS))
         .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(KEEP_ALIVE))
@@ -53,8 +54,9 @@ pub(super) async fn build(
     Ok(Arc::new(peer))
 }
 
-/// The addresses to bind: the one that is given, or every interface's, and loopback where the other side may be on this machine or
-/// where there is nothing else. A wildcard would leave loopback out.
+/// Returns the addresses to bind: the given one, or those of all interfaces. Loopback is included
+/// if the other side may be on this machine, or if there is no other address. A wildcard address
+/// would leave loopback out.
 fn addresses(reach: Reach) -> Result<Vec<SocketAddr>, ConnectionError> {
     if let Reach::From(ip) = reach {
         return Ok(vec![SocketAddr::new(ip, 0)]);
@@ -89,7 +91,7 @@ fn choose(all: &[IpAddr], local: bool) -> Vec<IpAddr> {
     chosen
 }
 
-/// Opus as we want to receive it.
+/// The parameters of Opus with which the client receives.
 pub(super) fn opus() -> RTCRtpCodecParameters {
     RTCRtpCodecParameters {
         rtp_codec: RTCRtpCodec {
@@ -106,26 +108,27 @@ pub(super) fn opus() -> RTCRtpCodecParameters {
 /// The payload type that browsers use for Opus.
 pub(super) const OPUS_PAYLOAD_TYPE: u8 = 111;
 
-/// Levels to the server (RFC 6464) and of who is heard (RFC 6465).
+/// The header extensions for the sent audio level (RFC 6464) and for the levels of the contributors
+/// (RFC 6465).
 const LEVEL_EXTENSIONS: [&str; 2] = [
     LEVEL_EXTENSION,
     "urn:ietf:params:rtp-hdrext:csrc-audio-level",
 ];
 
-/// Candidates of one description: enough for any machine that is a client.
+/// The largest number of candidates in a description: enough for any client machine.
 const MAX_ADDRESSES: usize = 16;
 
-/// The pace of connectivity checks (RFC 8445, 14.2). The stack also begins the DTLS handshake only at the
-/// next of them: at its own pace of 200 ms every join would take that long.
+/// The pace of connectivity checks (RFC 8445, 14.2). The stack also starts the DTLS handshake only
+/// at the next check, so that at its default pace every join would take 200 ms longer.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// Checks of one path before it is given up: three seconds.
+/// Checks of one path before the stack gives it up: three seconds.
 const CHECKS: u16 = 60;
 
-/// Three keep-alives in a row without an answer.
+/// Three consecutive keep-alives without an answer.
 const SHAKY_AFTER: Duration = Duration::from_secs(3);
 
-/// How long the stack itself goes on hoping after that.
+/// How long the stack keeps trying to recover after that.
 const DOWN_AFTER: Duration = Duration::from_secs(20);
 
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -135,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_offered_where_it_leads_somewhere() {
+    fn loopback_is_bound_if_the_other_side_may_be_local_or_nothing_else_exists() {
         let ips =
             |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
         let all = ips(&[

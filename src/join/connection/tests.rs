@@ -1,4 +1,4 @@
-//! Two clients whose answer is changed on the way into the shapes that other servers write.
+//! Two clients connected to each other; the answer is changed to shapes that other servers write.
 
 use std::net::Ipv4Addr;
 
@@ -6,7 +6,7 @@ use super::super::media::{Media, MediaOptions};
 use super::super::pcm::{PcmError, Source};
 use super::*;
 
-/// Something to send, for ever.
+/// An endless silent source.
 struct Silence;
 
 impl Source for Silence {
@@ -18,7 +18,7 @@ impl Source for Silence {
 
 const LOOPBACK: Reach = Reach::From(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
-/// Connects two clients, the first of which is given a changed answer; says what becomes of the first.
+/// Connects two clients and gives the first a changed answer; returns the result of the first.
 async fn connect(change: impl FnOnce(&str) -> String) -> Result<(), ConnectionError> {
     let talking = MediaOptions {
         source: Some(Box::new(Silence)),
@@ -48,7 +48,7 @@ async fn connect(change: impl FnOnce(&str) -> String) -> Result<(), ConnectionEr
     outcome
 }
 
-/// The attributes moved from the sections to the session.
+/// Moves attributes from the media sections to the session level.
 fn at_session_level(answer: &str, names: &[&str]) -> String {
     let is_moved = |line: &str| {
         let name = line
@@ -74,7 +74,7 @@ fn at_session_level(answer: &str, names: &[&str]) -> String {
     changed
 }
 
-/// Every fingerprint preceded and followed by others.
+/// Adds other fingerprints before and after every fingerprint.
 fn among_others(answer: &str) -> String {
     let others = |hash: &str, bytes: usize| {
         format!("a=fingerprint:{hash} {}\r\n", ["5A"; 64][..bytes].join(":"))
@@ -130,7 +130,7 @@ async fn one_matching_fingerprint_is_enough() {
 }
 
 #[tokio::test]
-async fn a_stranger_s_certificate_is_refused() {
+async fn certificate_that_the_answer_does_not_announce_is_refused() {
     let connected = connect(|answer| {
         let (before, value) = answer
             .split_once("a=fingerprint:sha-256 ")

@@ -1,7 +1,8 @@
-//! The check that the other side is the one that signalling spoke of (RFC 8122, 6.2; RFC 8827, 6.5).
+//! Checks that the other side is the one that signalling announced (RFC 8122, 6.2; RFC 8827, 6.5).
 //!
-//! The stack itself takes any certificate. Nothing that comes over a connection is used, and nothing is
-//! sent, before the certificate has been found among the fingerprints of the other side's description.
+//! The stack itself accepts any certificate. Nothing that arrives over a connection is used, and
+//! nothing is sent, until the certificate has been found among the fingerprints of the other side's
+//! description.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -15,29 +16,29 @@ use webrtc::peer_connection::PeerConnection;
 use super::Link;
 use crate::rtc::sdp::Fingerprints;
 
-/// Whether the other side has shown who it is.
+/// Whether the other side has proved its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Not yet.
+    /// The certificate has not been checked yet.
     Pending,
-    /// Its certificate is one of those it announced.
+    /// The certificate matches an announced fingerprint.
     Given,
-    /// It is none of them.
+    /// The certificate matches no announced fingerprint.
     Refused,
 }
 
-/// Passes on what the stack says of a connection, once the other side is trusted.
+/// Passes on the connection states of the stack once the other side is trusted.
 pub(super) struct Guard {
-    /// What the stack says.
+    /// The state as the stack reports it.
     pub(super) state: watch::Receiver<Link>,
-    /// What the client goes by.
+    /// The state as the client sees it.
     pub(super) link: watch::Sender<Link>,
-    /// What those go by who take something from the connection.
+    /// Watched by everything that takes data from the connection.
     pub(super) trust: watch::Sender<Trust>,
 }
 
 impl Guard {
-    /// Runs until the stack is gone.
+    /// Runs until the stack is dropped.
     pub(super) async fn watch(
         mut self,
         peer: Weak<dyn PeerConnection>,
@@ -51,7 +52,7 @@ impl Guard {
                 if !certificate.is_some_and(|it| fingerprints.matches(&it)) {
                     self.trust.send_replace(Trust::Refused);
                     self.link.send_replace(Link::Down);
-                    // What does not close in order is dropped with the connection.
+                    // If closing in order fails, the connection is dropped.
                     let _ = peer.close().await;
                     return;
                 }
@@ -65,14 +66,15 @@ impl Guard {
     }
 }
 
-/// Waits until the other side is trusted; `false` if it never is.
+/// Waits until the check is done; returns whether the other side is trusted.
 pub(super) async fn given(trust: &mut watch::Receiver<Trust>) -> bool {
     let settled = trust.wait_for(|trust| *trust != Trust::Pending).await;
     settled.is_ok_and(|trust| *trust == Trust::Given)
 }
 
-/// The certificate that the other side has shown (DER). The stack says that a connection is up before it has entered
-/// the certificate where it can be asked for, if the other side began the handshake.
+/// Returns the certificate that the other side has presented, as DER. If the other side started the
+/// handshake, the stack reports the connection as up before the certificate can be read, so this
+/// tries repeatedly.
 async fn shown_certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
     for _ in 0..CERTIFICATE_TRIES {
         let certificate = certificate_of(peer).await;
@@ -84,21 +86,22 @@ async fn shown_certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>>
     None
 }
 
-/// Two seconds: more than any machine needs from one step of the stack to the next.
+/// Two seconds in all: more than any machine needs between these two steps of the stack.
 const CERTIFICATE_TRIES: u32 = 400;
 const CERTIFICATE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The certificate (DER), or `None` while the stack does not have it yet.
+/// Returns the certificate as DER, or `None` if the stack does not have it yet.
 async fn certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
     if let Some(sctp) = peer.sctp().await {
         let chain = sctp.transport().get_remote_certificates().await.ok()?;
         return chain.into_iter().next();
     }
-    // A listener without data channels has neither a sender nor, before the first packet, a receiver to ask.
+    // Without data channels a client that only listens has no sender, and before the first packet
+    // no receiver, that knows the certificate.
     let report = peer.get_stats(Instant::now(), StatsSelector::None).await;
     let id = &report.transport()?.remote_certificate_id;
     match report.get(id)? {
-        // The stack writes it in hexadecimal, whatever the field is called.
+        // The stack writes the certificate in hexadecimal, despite the name of the field.
         RTCStatsReportEntry::Certificate(shown) => bytes_of_hex(&shown.base64_certificate),
         _ => None,
     }

@@ -1,20 +1,20 @@
-//! Where the client's audio comes from and where it goes: files, standard input and output, or a test.
+//! The client's audio inputs and outputs: files, standard input and output, or a test.
 //!
-//! Everything is 48 kHz mono, 32-bit float, full scale 1.0, on both sides of [`Source`] and [`Sink`];
-//! what a file holds is converted behind them. A [`Source`] and a [`Sink`] may block: each is driven
-//! by a thread of its own ([`read_ahead`], [`recorder`]), so that a slow disk never stops the clocks.
+//! On both [`Source`] and [`Sink`] everything is 48 kHz mono, 32-bit float, full scale 1.0; their
+//! implementations convert from and to the format of a file. Both may block: each is driven by a
+//! thread of its own ([`read_ahead`], [`recorder`]), so that a slow disk never stops the clocks.
 //!
 //! | file | what |
 //! |---|---|
-//! | `wav.rs`, `wav_header.rs` | WAV in and out |
-//! | `ogg_in.rs`, `ogg_out.rs` | Ogg Opus in and out (RFC 7845) |
-//! | `ogg_pages.rs` | the intact pages of an Ogg file (RFC 3533) |
+//! | `wav.rs`, `wav_header.rs` | reading and writing WAV |
+//! | `ogg_in.rs`, `ogg_out.rs` | reading and writing Ogg Opus (RFC 7845) |
+//! | `ogg_pages.rs` | finding the intact pages of an Ogg file (RFC 3533) |
 //! | `raw.rs` | 48 kHz mono s16le on standard input and output |
-//! | `pipe.rs` | named pipes and devices, opened by who uses them |
-//! | `resample.rs` | any rate to 48 kHz |
+//! | `pipe.rs` | named pipes and devices, opened at their first use |
+//! | `resample.rs` | converting any sample rate to 48 kHz |
 //! | `temp_file.rs` | a recording replaces an older one only once there is something to record |
-//! | `read_ahead.rs` | source -> uplink, through a bounded store |
-//! | `recorder.rs` | downlink -> sink, without holes in time |
+//! | `read_ahead.rs` | source -> uplink, through a bounded buffer |
+//! | `recorder.rs` | downlink -> sink, without gaps in time |
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -37,15 +37,16 @@ pub mod temp_file;
 pub mod wav;
 pub mod wav_header;
 
-/// Gives mono PCM at 48 kHz.
+/// Supplies mono PCM at 48 kHz.
 pub trait Source: Send {
-    /// Fills `pcm` from the front and says how many samples it wrote; 0 is the end. May block.
+    /// Fills `pcm` from the front and returns the number of samples written; 0 is the end. May
+    /// block.
     ///
     /// # Errors
-    /// [`PcmError`] when what is read is no audio of the expected kind.
+    /// [`PcmError`] when the input is no audio of the expected kind.
     fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError>;
 
-    /// Goes back to the first sample; `false` when that is impossible.
+    /// Returns to the first sample; `false` if that is impossible.
     ///
     /// # Errors
     /// [`PcmError`] when the file cannot be read again.
@@ -53,14 +54,14 @@ pub trait Source: Send {
         Ok(false)
     }
 
-    /// Whether the samples may be made at the speed of a clock of their own, as a microphone behind
-    /// a pipe does: then a backlog is delay, and is dropped.
+    /// Whether a clock of its own may set the pace of the samples, as that of a microphone behind a
+    /// pipe: then a backlog is delay, and is dropped.
     fn may_be_live(&self) -> bool {
         false
     }
 }
 
-/// Takes mono PCM at 48 kHz.
+/// Accepts mono PCM at 48 kHz.
 pub trait Sink: Send {
     /// Appends `pcm`. May block.
     ///
@@ -68,7 +69,7 @@ pub trait Sink: Send {
     /// [`PcmError`] when nothing more can be written.
     fn write(&mut self, pcm: &[f32]) -> Result<(), PcmError>;
 
-    /// Writes what is still held back and completes the file's headers.
+    /// Writes what is still buffered and completes the file's headers.
     ///
     /// # Errors
     /// [`PcmError`] when the file cannot be completed.
@@ -78,12 +79,12 @@ pub trait Sink: Send {
 /// Audio that cannot be read or written.
 #[derive(Debug, Error)]
 pub enum PcmError {
-    /// The file cannot be opened or made.
+    /// The file cannot be opened or created.
     #[error("cannot open {}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The file has no audio that can be played.
@@ -94,13 +95,13 @@ pub enum PcmError {
         /// Why the file cannot be played.
         error: Box<PcmError>,
     },
-    /// Reading or writing failed on the way.
+    /// Reading or writing failed.
     #[error("cannot read or write audio: {0}")]
     Io(#[from] io::Error),
-    /// The file is none that can be played.
+    /// The file has a format that cannot be played.
     #[error("{what}")]
     Unsupported {
-        /// A sentence about what was found and what would do.
+        /// A sentence about what was found and what would be accepted.
         what: String,
     },
     /// A WAV file cannot be played.
@@ -112,10 +113,10 @@ pub enum PcmError {
     /// A WAV file cannot be written.
     #[error("cannot write the WAV file: {0}")]
     WavSink(hound::Error),
-    /// What takes the audio has stopped taking it.
+    /// The consumer of the audio no longer accepts it.
     #[error("the output stopped accepting audio: the recording is incomplete")]
     Stalled,
-    /// Opus refuses.
+    /// libopus reported an error.
     #[error("the Opus codec failed: {0}")]
     Opus(#[from] opus::Error),
 }
@@ -129,7 +130,7 @@ impl From<hound::Error> for PcmError {
     }
 }
 
-/// Opens a file to play; its first bytes tell what it is.
+/// Opens a file to play; its first bytes determine its format.
 ///
 /// # Errors
 /// [`PcmError`] when it cannot be opened or is neither WAV nor Ogg Opus.
@@ -165,7 +166,7 @@ fn ogg_source(file: BufReader<File>) -> Result<Box<dyn Source>, PcmError> {
     Ok(Box::new(ogg_in::OggSource::new(file)?))
 }
 
-/// Everything a source gives.
+/// Returns all samples of a source.
 ///
 /// # Errors
 /// [`PcmError`] when it cannot be read to its end.
@@ -180,7 +181,7 @@ pub fn read_all(source: &mut dyn Source) -> Result<Vec<f32>, PcmError> {
     }
 }
 
-/// The kinds of file that can be recorded.
+/// The file formats that can be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// 16-bit WAV.
@@ -190,7 +191,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The kind a file's name asks for: `.wav`, `.ogg` or `.opus`.
+    /// Returns the format that a file's extension asks for: `.wav`, `.ogg` or `.opus`.
     pub fn of(path: &Path) -> Option<FileKind> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
@@ -200,10 +201,10 @@ impl FileKind {
         }
     }
 
-    /// Makes the file, replacing one of that name.
+    /// Creates the file, or replaces an existing one.
     ///
     /// # Errors
-    /// [`PcmError`] when it cannot be made.
+    /// [`PcmError`] when it cannot be created.
     pub fn create(self, path: &Path) -> Result<Box<dyn Sink>, PcmError> {
         let file = File::create(path).map_err(|source| PcmError::Open {
             path: path.to_owned(),
@@ -216,19 +217,19 @@ impl FileKind {
     }
 }
 
-/// Signals and measurements for the tests of the files below.
+/// Signals and measurements for the tests of the modules below.
 #[cfg(test)]
 pub(super) mod tones {
     use std::f32::consts::TAU;
 
-    /// A sine of amplitude 0.5.
+    /// Returns a sine of amplitude 0.5.
     pub fn sine(hz: f32, rate_hz: u32, samples: usize) -> Vec<f32> {
         (0..samples)
             .map(|n| 0.5 * (TAU * hz * n as f32 / rate_hz as f32).sin())
             .collect()
     }
 
-    /// The amplitude of `hz` in `pcm` at 48 kHz (Goertzel, as a plain correlation).
+    /// Returns the amplitude of `hz` in `pcm` at 48 kHz (by plain correlation).
     pub fn amplitude(pcm: &[f32], hz: f32) -> f32 {
         let (mut re, mut im) = (0.0f64, 0.0f64);
         for (n, sample) in pcm.iter().enumerate() {

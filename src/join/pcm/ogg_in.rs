@@ -1,6 +1,7 @@
-//! Ogg Opus in (RFC 7845): mono or stereo, also several streams one after the other, down to 48 kHz mono.
+//! Reads Ogg Opus (RFC 7845): mono or stereo, also several streams one after the other, converted
+//! to 48 kHz mono.
 //!
-//! Damaged and missing pages are left out, and a file that is cut ends there.
+//! Damaged and missing pages are skipped, and a truncated file ends where it is cut.
 
 use std::io::{Read, Seek};
 
@@ -23,10 +24,10 @@ pub struct OggSource<R> {
 /// An Ogg file that cannot be played.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OggError {
-    /// There is no Opus in it, or the page that begins it is damaged.
+    /// The file has no Opus, or the first page of the stream is damaged.
     #[error("the Ogg file holds no Opus stream with an intact header")]
     NoOpus,
-    /// The header ends too early, or contradicts itself.
+    /// The header is too short, or contradicts itself.
     #[error("the header of the Opus stream is broken")]
     BrokenHeader,
     /// The header is of another major version (RFC 7845, 5.1).
@@ -35,24 +36,24 @@ pub enum OggError {
         /// The version.
         version: u8,
     },
-    /// More channels than two, or channels without a meaning.
+    /// The stream has more than two channels, or channels of an unknown mapping.
     #[error(
         "the Opus stream has {channels} channels of mapping family {family}; mono and stereo of \
          families 0 and 1 can be played"
     )]
     Channels {
-        /// How many there are.
+        /// The number of channels.
         channels: u8,
-        /// What says what they mean.
+        /// The channel mapping family.
         family: u8,
     },
 }
 
 impl<R: Read + Seek> OggSource<R> {
-    /// Reads as far as the first stream's header.
+    /// Reads up to the first stream's header.
     ///
     /// # Errors
-    /// [`PcmError`] when there is no Opus stream in it, or one that cannot be played.
+    /// [`PcmError`] when the file has no Opus stream, or one that cannot be played.
     pub fn new(reader: R) -> Result<OggSource<R>, PcmError> {
         let mut source = OggSource {
             pages: Pages::new(reader),
@@ -68,15 +69,16 @@ impl<R: Read + Seek> OggSource<R> {
         Ok(source)
     }
 
-    /// Takes one page; `false` at the end of the file.
+    /// Reads one page; returns `false` at the end of the file.
     fn step(&mut self) -> Result<bool, PcmError> {
         let Some(page) = self.pages.next_page()? else {
             return Ok(false);
         };
         let has_begun = self.stream.as_ref().is_none_or(|stream| stream.has_begun);
         if page.is_first {
-            // A stream that begins before the one that plays has gone on is one beside it, and is left
-            // out, as is any of another codec. Later it is the next one.
+            // A stream that begins before the current one has sent a second page runs in parallel
+            // with it and is skipped, as is a stream of another codec. A stream that begins later
+            // is the next one.
             if has_begun && page.body.starts_with(HEAD_MAGIC) {
                 self.stream = Some(Stream::new(page)?);
             }
@@ -118,24 +120,23 @@ impl<R: Read + Seek + Send> Source for OggSource<R> {
 struct Stream {
     serial: u32,
     packets: Packets,
-    /// Pages after the header have come.
+    /// Whether pages after the header have arrived.
     has_begun: bool,
     decoder: MSDecoder,
     channels: usize,
-    /// Audio has come, so that no packet can be the comments any more.
+    /// Whether audio has arrived, so that no further packet can be the comment header.
     has_audio: bool,
-    /// Samples still to be thrown away at the start (RFC 7845, 4.2).
+    /// Samples still to be discarded at the start (RFC 7845, 4.2).
     pre_skip_samples: u64,
     /// Samples decoded, the pre-skip included.
     decoded_samples: u64,
-    /// Where the first sample decoded is, on the scale of the pages' positions: known from the end of
-    /// the first page.
+    /// The granule position of the first decoded sample: known from the end of the first page.
     origin: Option<i64>,
     pcm: Vec<f32>,
 }
 
 impl Stream {
-    /// Reads the page of an identification header (RFC 7845, 5.1).
+    /// Parses the page of an identification header (RFC 7845, 5.1).
     fn new(page: Page) -> Result<Stream, PcmError> {
         let head = page.body.as_slice();
         let version = *head.get(8).ok_or(OggError::BrokenHeader)?;
@@ -156,7 +157,7 @@ impl Stream {
             }
             _ => return Err(OggError::Channels { channels, family }.into()),
         };
-        // libopus checks that the numbers agree.
+        // libopus checks that the numbers are consistent.
         let mut decoder = MSDecoder::new(SAMPLE_RATE_HZ, streams, coupled, mapping)
             .map_err(|_| OggError::BrokenHeader)?;
         decoder.set_gain(i32::from(i16::from_le_bytes([head[16], head[17]])))?;
@@ -173,16 +174,16 @@ impl Stream {
             pcm: vec![0.0; usize::from(channels) * MAX_PACKET_SAMPLES],
         };
         stream.packets.push(page);
-        // The header itself, and what should not be on its page.
+        // Discards the header packet, and anything else on its page.
         while stream.packets.next_packet().is_some() {}
         Ok(stream)
     }
 
-    /// Decodes what ends in one page and appends what of it is to be heard.
+    /// Decodes the packets that end in one page and appends the audible samples.
     fn take(&mut self, page: Page, out: &mut Vec<f32>) {
         self.has_begun = true;
         if self.packets.push(page) {
-            // What is missing has a length that only the next position tells.
+            // The length of the missing pages is known only from the next granule position.
             self.origin = None;
         }
         while let Some(packet) = self.packets.next_packet() {
@@ -195,7 +196,8 @@ impl Stream {
     }
 
     fn decode(&mut self, packet: &Packet, out: &mut Vec<f32>) {
-        // An empty packet would mean loss to the decoder; one that does not decode is left out.
+        // libopus would take an empty packet for a loss; a packet that cannot be decoded is
+        // skipped.
         let samples = match self
             .decoder
             .decode_float(&packet.data, &mut self.pcm, false)
@@ -218,16 +220,18 @@ impl Stream {
         );
     }
 
-    /// The last sample that the packet's page allows, counted from the first decoded.
+    /// Returns the last sample that the packet's page allows, counted from the first decoded
+    /// sample.
     ///
-    /// A page says the position of its last packet's end. Only on a stream's last page may that be less
-    /// than what its packets hold (RFC 7845, 4.4), so that it cuts nothing elsewhere.
+    /// A page gives the granule position of the end of its last packet. Only on a stream's last
+    /// page may it be less than what the packets hold (RFC 7845, 4.4), so that it cuts nothing
+    /// elsewhere.
     fn end_of(&mut self, packet: &Packet) -> Option<u64> {
         let position = i64::try_from(packet.absgp_page()).ok()?;
         if self.origin.is_none() && packet.last_in_page() {
-            // A stream cut from a longer one starts at more than zero (RFC 7845, 4.5); a short one,
-            // whose first page is its last, starts at zero and is trimmed. After pages that are missing
-            // it seems to have started later.
+            // A stream cut from a longer one starts at a position above zero (RFC 7845, 4.5). A
+            // short one, whose first page is also its last, starts at zero and is trimmed. After
+            // missing pages the origin is determined anew.
             self.origin = Some(if packet.last_in_stream() {
                 0
             } else {

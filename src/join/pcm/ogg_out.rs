@@ -1,4 +1,4 @@
-//! Ogg Opus out (RFC 7845): 48 kHz mono, one packet of 20 ms after the other, about a page per second.
+//! Writes Ogg Opus (RFC 7845): 48 kHz mono, packets of 20 ms, about a page per second.
 
 use std::io::{BufWriter, Write};
 
@@ -15,9 +15,9 @@ pub struct OggSink<W: Write> {
     serial: u32,
     encoder: Encoder,
     pre_skip_samples: u64,
-    /// PCM that is no whole packet yet.
+    /// Samples that do not fill a packet yet.
     held: Vec<f32>,
-    /// The packet made last: only the next tells whether it is the stream's end.
+    /// The latest packet, held back until it is known whether it is the stream's last.
     last: Option<Vec<u8>>,
     taken_samples: u64,
     encoded_samples: u64,
@@ -89,8 +89,9 @@ impl<W: Write + Send> Sink for OggSink<W> {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), PcmError> {
-        // The encoder gives every sample its look-ahead late: silence pushes the last ones out. The
-        // position on the last page then tells how much of it counts (RFC 7845, 4.4).
+        // The encoder delays every sample by its look-ahead: silence pushes the last ones out. The
+        // granule position of the last page then tells how much of the audio counts (RFC 7845,
+        // 4.4).
         let whole_samples = self.taken_samples + self.pre_skip_samples;
         while self.encoded_samples < whole_samples || self.last.is_none() {
             self.held.resize(PACKET_SAMPLES, 0.0);
@@ -108,7 +109,7 @@ impl<W: Write + Send> Sink for OggSink<W> {
     }
 }
 
-/// The identification header (RFC 7845, 5.1).
+/// Returns the identification header (RFC 7845, 5.1).
 fn head(pre_skip_samples: u16) -> Vec<u8> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(HEAD_MAGIC);
@@ -119,7 +120,7 @@ fn head(pre_skip_samples: u16) -> Vec<u8> {
     head
 }
 
-/// The comment header (RFC 7845, 5.2): the vendor and no comments.
+/// Returns the comment header (RFC 7845, 5.2): the vendor and no comments.
 fn tags() -> Vec<u8> {
     let vendor = concat!("mixminus ", env!("CARGO_PKG_VERSION"));
     let mut tags = b"OpusTags".to_vec();
@@ -129,10 +130,10 @@ fn tags() -> Vec<u8> {
     tags
 }
 
-/// 20 ms.
+/// Samples of 20 ms.
 const PACKET_SAMPLES: usize = 960;
 
-/// Twice what the room sends at its default: the second coding leaves nothing to be heard.
+/// Twice the default bitrate of the room's streams: the second encoding adds no audible loss.
 const BITRATE_BPS: i32 = 64_000;
 
 #[cfg(test)]
@@ -159,7 +160,7 @@ pub(super) mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
-        fn any_length_and_its_tone_survive(samples in 0usize..120_000) {
+        fn ogg_round_trip_keeps_length_and_tone(samples in 0usize..120_000) {
             let pcm = sine(440.0, 48_000, samples);
             let mut source = OggSource::new(Cursor::new(record(&pcm))).unwrap();
             for _ in 0..2 {
@@ -174,9 +175,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_pre_skip_leaves_no_delay() {
-        // A beginning must be where it was: to the sample, by cross-correlation. Two tones, since one alone
-        // is as like itself a period later.
+    fn ogg_pre_skip_leaves_no_delay() {
+        // A tone's start must be where it was, to the sample, found by cross-correlation. Two tones
+        // are used because a single one correlates as well a period later.
         let (low, high) = (sine(440.0, 48_000, 48_000), sine(1_130.0, 48_000, 48_000));
         let both = low.iter().zip(&high);
         let mut pcm: Vec<f32> = both.map(|(low, high)| (low + high) / 2.0).collect();
@@ -192,7 +193,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn positions_are_those_of_the_rfc() {
+    fn ogg_granule_positions_follow_rfc_7845() {
         let bytes = record(&sine(440.0, 48_000, 100_001));
         let mut reader = PacketReader::new(Cursor::new(bytes));
         let head = reader.read_packet_expected().unwrap();

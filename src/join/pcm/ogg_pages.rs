@@ -1,18 +1,18 @@
-//! Finds the intact pages of an Ogg file (RFC 3533), whatever lies between them.
+//! Finds the intact pages of an Ogg file (RFC 3533) and skips everything between them.
 //!
-//! The packet reader of the `ogg` crate gives up at the first page that is damaged, missing or cut, and
-//! at a second stream of the same serial number, which `cat a.opus a.opus` makes. So the search for
-//! pages is made here; the check of a page and the packets in it are the crate's.
+//! The packet reader of the `ogg` crate stops at the first page that is damaged, missing or cut,
+//! and at a second stream of the same serial number, which `cat a.opus a.opus` makes. Therefore
+//! this module searches for pages; the crate checks each page and reads its packets.
 
 use std::io::{self, Read, Seek};
 
 use ogg::Packet;
 use ogg::reading::{BasePacketReader, OggPage, PageParser};
 
-/// The pages of a file, one after the other.
+/// The pages of a file, in order.
 pub(super) struct Pages<R> {
     reader: R,
-    /// What has been read and not been used yet.
+    /// Bytes that have been read and not used yet.
     window: Vec<u8>,
     /// Where in the window the next page may begin.
     at: usize,
@@ -20,15 +20,15 @@ pub(super) struct Pages<R> {
 
 /// An intact page.
 pub(super) struct Page {
-    /// The stream it belongs to.
+    /// Serial number of its stream.
     pub(super) serial: u32,
-    /// Its number within the stream.
+    /// Sequence number within the stream.
     number: u32,
     /// Whether it is the first of its stream.
     pub(super) is_first: bool,
     /// Whether a packet ends in it.
     ends_packet: bool,
-    /// What it holds.
+    /// The payload of the page.
     pub(super) body: Vec<u8>,
     parsed: OggPage,
 }
@@ -42,10 +42,11 @@ impl<R: Read> Pages<R> {
         }
     }
 
-    /// The next intact page; `None` at the end of the file. What is cut or damaged is passed over.
+    /// Returns the next intact page; `None` at the end of the file. Damaged and cut pages are
+    /// skipped.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(super) fn next_page(&mut self) -> io::Result<Option<Page>> {
         loop {
             if self.fill(HEADER_BYTES)?.len() < HEADER_BYTES {
@@ -54,19 +55,19 @@ impl<R: Read> Pages<R> {
             let waiting = &self.window[self.at..];
             if !waiting.starts_with(MAGIC) {
                 let next = waiting.windows(MAGIC.len()).position(|four| four == MAGIC);
-                // The beginning of a pattern may end what has been read so far.
+                // The end of the bytes read so far may be the start of the capture pattern.
                 self.at += next.unwrap_or(waiting.len() - (MAGIC.len() - 1));
                 continue;
             }
             if let Some(page) = self.parse()? {
                 return Ok(Some(page));
             }
-            // A damaged length may have swallowed whole pages: look for them inside.
+            // A damaged length field may have spanned whole pages: the search continues inside.
             self.at += MAGIC.len();
         }
     }
 
-    /// Takes the page that begins here, if it is intact.
+    /// Returns the page that begins here if it is intact.
     fn parse(&mut self) -> io::Result<Option<Page>> {
         let header = self.fill(HEADER_BYTES)?;
         let Some(header) = header.first_chunk::<HEADER_BYTES>().copied() else {
@@ -103,7 +104,7 @@ impl<R: Read> Pages<R> {
         }))
     }
 
-    /// What follows, at least `bytes` of it unless the file ends before.
+    /// Returns the bytes that follow, at least `bytes` of them unless the file ends before.
     fn fill(&mut self, bytes: usize) -> io::Result<&[u8]> {
         let waiting = self.window.len() - self.at;
         if waiting < bytes {
@@ -119,10 +120,10 @@ impl<R: Read> Pages<R> {
 }
 
 impl<R: Read + Seek> Pages<R> {
-    /// Goes back to the beginning of the file.
+    /// Returns to the start of the file.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub(super) fn rewind(&mut self) -> io::Result<()> {
         self.window.clear();
         self.at = 0;
@@ -133,9 +134,9 @@ impl<R: Read + Seek> Pages<R> {
 /// The packets of one stream.
 pub(super) struct Packets {
     reader: BasePacketReader,
-    /// The number of the page taken last.
+    /// Sequence number of the latest page.
     number: Option<u32>,
-    /// Bytes of a packet that has not ended yet.
+    /// Bytes of a packet that continues on the next page.
     open_bytes: usize,
 }
 
@@ -148,7 +149,7 @@ impl Packets {
         }
     }
 
-    /// Takes the stream's next page; `true` if pages before it are missing.
+    /// Adds the stream's next page; returns `true` if pages before it are missing.
     pub(super) fn push(&mut self, page: Page) -> bool {
         let missed = (self.number).is_some_and(|last| page.number != last.wrapping_add(1));
         self.number = Some(page.number);
@@ -157,38 +158,40 @@ impl Packets {
             false => self.open_bytes + page.body.len(),
         };
         if missed || self.open_bytes > MAX_OPEN_BYTES {
-            // What was begun before has no end.
+            // A packet that began before the gap has no end.
             self.reader = tolerant_reader();
             self.open_bytes = 0;
         }
         if self.reader.push_page(page.parsed).is_err() {
-            // A page that claims to begin the stream once more: there is nothing in it for us.
+            // A page that claims to begin the stream again has no usable content.
             self.reader = tolerant_reader();
         }
         missed
     }
 
-    /// The next packet that ends in the page pushed last.
+    /// Returns the next packet that ends in the latest page.
     pub(super) fn next_packet(&mut self) -> Option<Packet> {
         self.reader.read_packet()
     }
 }
 
-/// A reader that takes any page as its first, and leaves out the end of a packet without a beginning.
+/// Returns a reader that accepts any page as its first, and skips the end of a packet whose start
+/// is missing.
 fn tolerant_reader() -> BasePacketReader {
     let mut reader = BasePacketReader::new();
     reader.update_after_seek();
     reader
 }
 
-/// Begins every page.
+/// The capture pattern of every page.
 const MAGIC: &[u8] = b"OggS";
 
-/// Bytes before the list of segments.
+/// Bytes of a page header before its segment table.
 const HEADER_BYTES: usize = 27;
 
 /// Bytes read at a time, unless more are needed.
 const READ_BYTES: usize = 8_192;
 
-/// No packet of Opus has more than 62 kB, and the comments, with their pictures, are not needed.
+/// An Opus packet has at most 62 kB; a comment header with pictures may have more but is not
+/// needed.
 const MAX_OPEN_BYTES: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! Ogg Opus files as they are found: damaged, cut, put together, and with other channel mappings.
+//! Ogg Opus files as they occur: damaged, truncated, concatenated, and with other channel mappings.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -16,7 +16,7 @@ fn play(bytes: &[u8]) -> Result<Vec<f32>, PcmError> {
     read_all(&mut OggSource::new(Cursor::new(bytes))?)
 }
 
-/// Where the pages of an intact file are.
+/// Returns the ranges of the pages of an intact file.
 fn pages(file: &[u8]) -> Vec<Range<usize>> {
     let mut pages = Vec::new();
     let mut at = 0;
@@ -30,13 +30,13 @@ fn pages(file: &[u8]) -> Vec<Range<usize>> {
     pages
 }
 
-/// How many packets end in a page.
+/// Returns the number of packets that end in a page.
 fn packets_of(page: &[u8]) -> usize {
     let segments = &page[27..27 + usize::from(page[26])];
     segments.iter().filter(|bytes| **bytes < 255).count()
 }
 
-/// Packets as a stream of 20 ms each, after this header.
+/// Writes packets of 20 ms as a stream with this header.
 fn stream(head: &[u8], packets: &[Vec<u8>]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut writer = PacketWriter::new(&mut file);
@@ -57,7 +57,7 @@ fn stream(head: &[u8], packets: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// A header of this many channels, without a pre-skip.
+/// Returns a header with this number of channels, without a pre-skip.
 fn head(channels: u8, family: u8, mapping: &[u8]) -> Vec<u8> {
     let mut head = b"OpusHead".to_vec();
     head.extend([1, channels, 0, 0]);
@@ -67,7 +67,7 @@ fn head(channels: u8, family: u8, mapping: &[u8]) -> Vec<u8> {
     head
 }
 
-/// A second of a tone of amplitude 0.5, in packets of 20 ms.
+/// One second of a tone of amplitude 0.5, in packets of 20 ms.
 fn tone(channels: Channels) -> Vec<Vec<u8>> {
     let mut encoder = Encoder::new(48_000, channels, Application::Audio).unwrap();
     let pcm = sine(440.0, 48_000, 48_000);
@@ -83,24 +83,25 @@ fn tone(channels: Channels) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_damaged_page_costs_its_own_packets_and_no_more() {
+fn damaged_ogg_page_costs_only_its_own_packets() {
     let samples = 264_000;
     let file = record(&sine(440.0, 48_000, samples));
     assert_eq!(play(&file).unwrap().len(), samples);
     let pages = pages(&file);
-    // The header and the comments have pages of their own.
+    // The identification header and the comments have pages of their own.
     for (n, page) in pages.iter().enumerate().skip(1) {
         let lost = match n {
             1 => 0,
             _ => 960 * packets_of(&file[page.clone()]),
         };
-        // In the pattern, the version, the position, the number, the lengths, the sound.
+        // The byte is in the pattern, the version, the position, the sequence number, the lengths
+        // or the audio.
         for at in [0, 3, 4, 6, 18, 23, 26, 27, 40, page.len() - 1] {
             let mut damaged = file.clone();
             damaged[page.start + at] ^= 0x10;
             let pcm = play(&damaged).unwrap_or_else(|error| panic!("page {n}, byte {at}: {error}"));
             let expected = samples - lost;
-            // If the end of the stream has no page before it, its last packet is played whole.
+            // If the page before the end of the stream is lost, the last packet is played whole.
             let most = match n + 2 >= pages.len() {
                 true => expected + 960,
                 false => expected,
@@ -116,8 +117,8 @@ fn a_damaged_page_costs_its_own_packets_and_no_more() {
 }
 
 #[test]
-fn a_missing_page_does_not_join_what_is_not_one_packet() {
-    // 42 packets and a half in each page: it ends in the middle of one.
+fn missing_ogg_page_does_not_join_parts_of_different_packets() {
+    // Each page holds 42 packets and a half: it ends in the middle of a packet.
     let packets: Vec<Vec<u8>> = (0..200u8).map(|n| vec![n; 1_275]).collect();
     let file = stream(&head(1, 0, &[]), &packets);
     let pages = pages(&file);
@@ -137,7 +138,7 @@ fn a_missing_page_does_not_join_what_is_not_one_packet() {
 }
 
 #[test]
-fn a_cut_is_an_end() {
+fn truncated_ogg_file_ends_where_it_is_cut() {
     let samples = 100_000;
     let file = record(&sine(440.0, 48_000, samples));
     let start = pages(&file)[1].start;
@@ -154,12 +155,12 @@ fn a_cut_is_an_end() {
 }
 
 #[test]
-fn streams_in_a_row_all_play() {
+fn concatenated_ogg_streams_all_play() {
     let (first, second) = (
         record(&sine(440.0, 48_000, 60_000)),
         record(&sine(440.0, 48_000, 30_000)),
     );
-    // The same file twice has one serial number for both.
+    // Concatenating a file with itself repeats its serial number.
     for (files, samples) in [
         (vec![&first, &second], 90_000),
         (vec![&first, &first], 120_000),
@@ -172,7 +173,7 @@ fn streams_in_a_row_all_play() {
             assert!(source.rewind().unwrap());
         }
     }
-    // The first is cut within its second page of sound.
+    // The first file is cut within its second page of audio.
     let cut = pages(&first)[3].start + 100;
     let file = [&first[..cut], &second].concat();
     let samples = play(&file).unwrap().len();
@@ -180,7 +181,7 @@ fn streams_in_a_row_all_play() {
 }
 
 #[test]
-fn a_stream_beside_the_first_is_left_out() {
+fn parallel_ogg_stream_is_skipped() {
     let (first, second) = (
         record(&sine(440.0, 48_000, 100_000)),
         record(&sine(1_000.0, 48_000, 100_000)),
@@ -198,7 +199,7 @@ fn a_stream_beside_the_first_is_left_out() {
 }
 
 #[test]
-fn mono_and_stereo_of_family_1_play() {
+fn mono_and_stereo_of_mapping_family_1_play() {
     let (mono, stereo) = (tone(Channels::Mono), tone(Channels::Stereo));
     for (head, packets, expected) in [
         (head(1, 0, &[]), &mono, 0.5),
@@ -207,7 +208,7 @@ fn mono_and_stereo_of_family_1_play() {
         (head(2, 1, &[1, 1, 0, 1]), &stereo, 0.5),
         (head(2, 1, &[1, 1, 1, 0]), &stereo, 0.5),
         (head(2, 1, &[1, 0, 0, 0]), &mono, 0.5),
-        // One of the channels is silent.
+        // One of the two channels is silent.
         (head(2, 1, &[1, 0, 0, 255]), &mono, 0.25),
     ] {
         let pcm = play(&stream(&head, packets)).unwrap();
@@ -233,7 +234,7 @@ fn mono_and_stereo_of_family_1_play() {
 }
 
 #[test]
-fn what_cannot_be_played_is_named() {
+fn unplayable_ogg_file_is_refused_with_the_reason() {
     let mut version = head(1, 0, &[]);
     version[8] = 16;
     for (head, what) in [
@@ -284,10 +285,10 @@ fn what_cannot_be_played_is_named() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    /// Whatever is damaged, cut or missing: there is no panic and no error after the header, and no
-    /// more sound than the file holds.
+    /// However a file is damaged, cut or incomplete: reading it causes no panic and no error after
+    /// the header, and gives no more audio than the file holds.
     #[test]
-    fn a_damaged_file_never_plays_more_than_it_holds(
+    fn damaged_ogg_file_never_plays_more_than_it_holds(
         at in 0usize..9_000,
         bytes in prop::collection::vec(any::<u8>(), 0..40),
         kept in 0usize..9_000,
@@ -309,9 +310,9 @@ proptest! {
         }
     }
 
-    /// The checksum stops nearly all damage; here it is right, and what it covers is not.
+    /// A checksum detects nearly all damage; here the checksum is valid and the content is damaged.
     #[test]
-    fn a_sealed_file_never_plays_more_than_its_packets_hold(
+    fn ogg_file_with_valid_checksums_plays_at_most_what_its_packets_hold(
         place in 8usize..30,
         value: u8,
         family in prop::sample::select(vec![0u8, 1]),
@@ -321,7 +322,7 @@ proptest! {
         if let Some(byte) = head.get_mut(place) {
             *byte = value;
         }
-        // 120 ms is the longest that a packet may be.
+        // An Opus packet holds at most 120 ms.
         let most = packets.len() * 5_760;
         if let Ok(mut source) = OggSource::new(Cursor::new(stream(&head, &packets))) {
             let pcm = read_all(&mut source).unwrap();

@@ -1,20 +1,20 @@
-//! Pipes that have a name, and devices: `<(arecord ...)` and `>(aplay ...)` of a shell are such.
+//! Named pipes and devices, such as `<(arecord ...)` and `>(aplay ...)` of a shell.
 //!
-//! They are opened when they are first used, by the thread that may block: a named pipe cannot be opened
-//! before the other side is there.
+//! They are opened at their first use, by the thread that may block: opening a named pipe waits for
+//! the other side.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// Whether there is something of that name that is no file.
+/// Whether the path exists and is a named pipe or a character device.
 pub fn is_one(path: &Path) -> bool {
     let kind = path.metadata().map(|found| found.file_type());
     kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device())
 }
 
-/// A pipe or a device, to be read or to be written.
+/// A pipe or a device, for reading or writing.
 #[derive(Debug)]
 pub struct Pipe {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// The one of that name.
+    /// Returns the pipe of this path, not opened yet.
     pub fn of(path: &Path) -> Pipe {
         Pipe {
             path: path.to_owned(),
@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_no_files() {
+    fn devices_are_recognised_as_pipes() {
         assert!(is_one(Path::new("/dev/null")));
         assert!(!is_one(Path::new("Cargo.toml")));
         assert!(!is_one(Path::new("/nowhere")));
     }
 
     #[test]
-    fn what_is_not_used_is_not_opened() {
+    fn pipe_is_opened_at_its_first_use() {
         let mut pipe = Pipe::of(Path::new("/nowhere"));
         assert!(pipe.flush().is_ok());
         assert!(pipe.read(&mut [0; 2]).is_err());

@@ -15,7 +15,7 @@ pub struct RawSource<R> {
 }
 
 impl<R: Read> RawSource<R> {
-    /// Raw PCM from `reader`.
+    /// Reads raw PCM from `reader`.
     pub fn new(reader: R) -> RawSource<R> {
         RawSource {
             reader,
@@ -28,7 +28,7 @@ impl<R: Read> RawSource<R> {
 impl<R: Read + Send> Source for RawSource<R> {
     fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
         let wanted_bytes = (pcm.len() * 2).min(READ_BYTES);
-        // One byte may be left of a sample that came in two parts.
+        // One byte of a sample may be left over from the previous read.
         while self.held_bytes < 2 {
             match self
                 .reader
@@ -61,7 +61,7 @@ pub struct RawSink<W: Write> {
 }
 
 impl<W: Write> RawSink<W> {
-    /// Raw PCM into `writer`.
+    /// Writes raw PCM to `writer`.
     pub fn new(writer: W) -> RawSink<W> {
         RawSink {
             writer: BufWriter::new(writer),
@@ -74,7 +74,7 @@ impl<W: Write + Send> Sink for RawSink<W> {
         for sample in pcm {
             self.writer.write_all(&to_s16(*sample).to_le_bytes())?;
         }
-        // A listener is waiting: nothing stays behind in the buffer.
+        // A listener may be waiting: nothing stays in the buffer.
         Ok(self.writer.flush()?)
     }
 
@@ -83,7 +83,7 @@ impl<W: Write + Send> Sink for RawSink<W> {
     }
 }
 
-/// Bytes read at a time: 10 ms, so that a live source is passed on as it comes.
+/// Bytes read at a time: 10 ms, so that live audio is passed on as it arrives.
 const READ_BYTES: usize = 960;
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     use super::super::tones::sine;
     use super::*;
 
-    /// Gives its bytes in parts of three, so that samples are torn apart.
+    /// Gives its bytes in groups of three, so that samples are split.
     struct Torn(Vec<u8>);
 
     impl Read for Torn {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_sample_at_the_end_is_left_out() {
+    fn raw_source_drops_half_a_sample_at_the_end() {
         assert_eq!(
             read_all(&mut RawSource::new(&[0u8, 0x40, 1][..])).unwrap(),
             [0.5]

@@ -1,8 +1,9 @@
-//! Reads the source ahead on a thread, into a bounded store that the uplink takes from without waiting.
+//! Reads the source ahead on a thread, into a bounded buffer from which the uplink takes frames
+//! without waiting.
 //!
-//! A file is read as fast as it is used. A live source (a microphone behind a pipe) runs by its own
-//! clock, which is never quite ours, and what it recorded before we were connected is old: what stays
-//! in the store for a whole second without ever running low is delay, and is dropped.
+//! A file is read as fast as it is used. A live source (a microphone behind a pipe) has a clock of
+//! its own, and what it recorded before the connection is old: samples that stay in the buffer for
+//! a whole second are delay, and are dropped.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,14 +13,14 @@ use mixer::format::SAMPLE_RATE_HZ;
 
 use super::{PcmError, Source};
 
-/// What one pull gave.
+/// The result of one pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pull {
-    /// The frame is filled; the last one of a file is completed with silence.
+    /// The frame is filled; the last frame of a file is completed with silence.
     Full,
-    /// There is not enough yet: nothing was taken.
+    /// Too few samples are buffered; nothing was taken.
     Underrun,
-    /// There will be nothing more.
+    /// The source has ended and all samples have been taken.
     Ended,
 }
 
@@ -31,10 +32,10 @@ pub struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// Starts reading `source`, again and again if `looped`.
+    /// Starts reading `source`, repeatedly if `looped`.
     ///
     /// # Errors
-    /// The system's, when it gives no thread.
+    /// The system's error if it starts no thread.
     pub fn start(source: Box<dyn Source>, looped: bool) -> std::io::Result<ReadAhead> {
         let shared = Arc::new(Shared::default());
         let live = source.may_be_live();
@@ -53,13 +54,13 @@ impl ReadAhead {
         })
     }
 
-    /// Whether the source runs by its own clock.
+    /// Whether the source has a clock of its own.
     pub fn is_live(&self) -> bool {
         self.live
     }
 
-    /// What has been read and not been taken yet, if that is something said a moment ago; what is left
-    /// of a file is not.
+    /// Returns the number of buffered samples of a live source, which were spoken a moment ago; 0
+    /// for a file.
     pub fn waiting_samples(&self) -> usize {
         match self.live {
             true => self.shared.lock().pcm.len(),
@@ -90,7 +91,7 @@ impl ReadAhead {
         Pull::Full
     }
 
-    /// Why the source ended early, if it did; asked once.
+    /// Returns why the source ended early, if it did; only the first call does.
     pub fn take_error(&self) -> Option<PcmError> {
         self.shared.lock().error.take()
     }
@@ -98,13 +99,13 @@ impl ReadAhead {
 
 impl Drop for ReadAhead {
     fn drop(&mut self) {
-        // A reader that waits for room leaves at once; one that waits for its input leaves with it.
+        // A reader that waits for space ends at once; one that waits for its input ends with it.
         self.shared.lock().closed = true;
         self.shared.room.notify_one();
     }
 }
 
-/// Finds out how much of a live source's store is nothing but delay.
+/// Determines how much of a live source's buffer is delay.
 #[derive(Default)]
 struct Backlog {
     seen_samples: usize,
@@ -113,14 +114,15 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Called at each pull: samples to drop now.
+    /// Called at each pull; returns the number of samples to drop now.
     fn stale_samples(&mut self, store: &Store, frame_samples: usize) -> usize {
         let level_samples = store.pcm.len();
         let lowest_samples = self
             .lowest_samples
             .map_or(level_samples, |low| low.min(level_samples));
         self.lowest_samples = Some(lowest_samples);
-        // A store that is ever full is fed faster than real time: a file through a pipe, nothing live.
+        // A buffer that is ever full is filled faster than real time: it is a file through a pipe,
+        // not live audio.
         self.was_full |= level_samples >= STORE_SAMPLES;
         self.seen_samples += frame_samples;
         if self.seen_samples < WINDOW_SAMPLES {
@@ -171,7 +173,7 @@ impl Reader {
 
     fn read_all(&mut self) -> Result<(), PcmError> {
         let mut pcm = [0.0; READ_SAMPLES];
-        // A file without a sample must not be looped for ever.
+        // An empty file must not be looped for ever.
         let mut empty = true;
         loop {
             let samples = self.source.read(&mut pcm)?;
@@ -189,7 +191,7 @@ impl Reader {
         }
     }
 
-    /// Waits until there is room; `false` once nobody takes any more.
+    /// Waits until there is space; returns `false` once the consumer has gone.
     fn store(&self, pcm: &[f32]) -> bool {
         let mut store = self
             .shared
@@ -203,14 +205,15 @@ impl Reader {
     }
 }
 
-/// Two seconds: more than the 0.7 s that a pipe holds at this rate, so that the store of a live source
-/// can never be full.
+/// Two seconds: more than the 0.7 s that a pipe holds at this rate, so that a live source can never
+/// fill the buffer.
 const STORE_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
 
-/// How long a level must last before it counts as delay: longer than any hiccup of a sound card.
+/// How long a level must last before it counts as delay: longer than any irregularity of a sound
+/// card.
 const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
-/// 10 ms.
+/// Samples of 10 ms.
 const READ_SAMPLES: usize = 480;
 
 #[cfg(test)]
@@ -218,7 +221,7 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    /// Counts upwards, `left` samples long.
+    /// A source that counts upwards for `left` samples.
     struct Ramp {
         left: usize,
         at: usize,
@@ -256,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_given_whole_and_its_last_frame_completed() {
+    fn read_ahead_supplies_a_whole_file_and_completes_its_last_frame() {
         let ramp = Ramp {
             left: 200_100,
             at: 0,
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_has_no_seam_and_an_empty_file_no_loop() {
+    fn read_ahead_loops_without_a_gap_and_never_loops_an_empty_file() {
         let mut feed = ReadAhead::start(
             Box::new(Ramp {
                 left: 700,
@@ -309,13 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn a_live_backlog_is_dropped_after_a_second() {
+    fn read_ahead_drops_the_backlog_of_a_live_source_after_a_second() {
         let mut backlog = Backlog::default();
         for _ in 0..49 {
             assert_eq!(backlog.stale_samples(&store(30_000), 960), 0);
         }
         assert_eq!(backlog.stale_samples(&store(31_000), 960), 30_000 - 1_920);
-        // A level that dips in between is what keeps the audio together.
+        // A level that drops in between shows that the buffer is needed.
         for n in 0..50 {
             let level_samples = if n == 20 { 1_000 } else { 30_000 };
             assert_eq!(backlog.stale_samples(&store(level_samples), 960), 0);
@@ -323,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_through_a_pipe_is_not_live() {
+    fn read_ahead_keeps_all_of_a_file_through_a_pipe() {
         let mut feed = ReadAhead::start(
             Box::new(Ramp {
                 left: 400_000,

@@ -1,7 +1,7 @@
-//! Downlink -> sink: a thread that writes, fed through a bounded link, without holes in time.
+//! Downlink -> sink: a thread that writes, fed through a bounded queue, without gaps in time.
 //!
-//! Each frame carries its place. What a sink that stalls makes the link drop, or what was never
-//! recorded, is written as silence, so that one second of recording is one second.
+//! Each frame carries its position. What the queue drops because the sink stalls, and what was
+//! never recorded, is written as silence, so that one second of recording is one second.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{PcmError, Sink};
 
-/// The giving end of a recording.
+/// The producer's end of a recording.
 pub struct Recorder {
     frames: Sender<Take>,
     at_samples: u64,
@@ -19,7 +19,7 @@ pub struct Recorder {
     outcome: Receiver<Result<(), PcmError>>,
 }
 
-/// PCM with its place in the recording.
+/// PCM with its position in the recording.
 struct Take {
     at_samples: u64,
     pcm: Vec<f32>,
@@ -28,10 +28,10 @@ struct Take {
 impl Recorder {
     /// Starts a recording into `sink`.
     ///
-    /// - `limit_samples`: the recording is exactly that long when it is finished after that time.
+    /// - `limit_samples`: the exact length of the recording if it is finished after that time.
     ///
     /// # Errors
-    /// The system's, when it gives no thread.
+    /// The system's error if it starts no thread.
     pub fn start(sink: Box<dyn Sink>, limit_samples: Option<u64>) -> std::io::Result<Recorder> {
         let (frames, taken) = bounded(LINK_FRAMES);
         let (outcome_in, outcome) = bounded(1);
@@ -39,7 +39,7 @@ impl Recorder {
             .name("join-sink".to_owned())
             .spawn(move || {
                 let written = write(sink, taken, limit_samples);
-                // Nobody waits for it when the recording was given up.
+                // Sending the outcome fails only if the recording was abandoned.
                 let _ = outcome_in.send(written);
             })?;
         Ok(Recorder {
@@ -50,7 +50,7 @@ impl Recorder {
         })
     }
 
-    /// Appends a frame; when the sink is too slow it becomes silence.
+    /// Appends a frame; if the sink is too slow the frame becomes silence.
     pub fn frame(&mut self, pcm: &[f32]) {
         let take = Take {
             at_samples: self.at_samples,
@@ -69,27 +69,27 @@ impl Recorder {
         }
     }
 
-    /// Appends that much silence.
+    /// Appends silence.
     pub fn silence(&mut self, samples: u64) {
         self.at_samples += samples;
     }
 
-    /// Whether writing has stopped before its time; [`Recorder::finish`] tells why.
+    /// Whether writing has stopped early; [`Recorder::finish`] returns the reason.
     pub fn has_failed(&self) -> bool {
         !self.outcome.is_empty()
     }
 
-    /// Writes everything, completes the file and waits for it, but not for ever.
+    /// Writes everything and completes the file; waits for that for a limited time.
     ///
     /// # Errors
     /// [`PcmError`] when any of it could not be written.
     pub fn finish(self) -> Result<(), PcmError> {
-        // An empty take at the end makes the silence before it be written.
+        // An empty frame at the end causes the silence before it to be written.
         let end = Take {
             at_samples: self.at_samples,
             pcm: Vec::new(),
         };
-        // Refused only when the writer has stopped already or hangs, and the outcome says which.
+        // Sending the end fails only if the writer has stopped or hangs; the outcome tells which.
         let _ = self.frames.send_timeout(end, FINISH_TIMEOUT);
         drop(self.frames);
         self.outcome
@@ -121,11 +121,11 @@ fn write(
     sink.finish()
 }
 
-/// Two seconds: a disk may stall that long; a reader of standard output that is behind that far has
+/// Two seconds: a disk may stall that long; a reader of standard output that is further behind has
 /// stopped reading.
 const LINK_FRAMES: usize = 100;
 
-/// A disk that takes longer, or a reader of standard output that has stopped, is left behind.
+/// The longest wait for a slow disk, or for a reader of standard output that has stopped.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 static SILENCE: [f32; 960] = [0.0; 960];
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_keeps_its_place_and_the_limit_is_exact() {
+    fn recorder_keeps_the_position_of_silence_and_the_exact_limit() {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Box::new(Memory(Arc::clone(&written), false));
         let mut recorder = Recorder::start(sink, Some(3_000)).unwrap();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_at_the_end_and_stops_nobody() {
+    fn recorder_reports_a_full_disk_at_the_end_without_blocking() {
         let sink = Box::new(Memory(Arc::default(), true));
         let mut recorder = Recorder::start(sink, None).unwrap();
         for _ in 0..1_000 {

@@ -1,4 +1,4 @@
-//! Any sample rate to 48 kHz, as a stream: what goes in a second comes out a second, and starts on time.
+//! Converts any sample rate to 48 kHz as a stream, without changing duration or start.
 
 use mixer::format::SAMPLE_RATE_HZ;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
@@ -6,7 +6,7 @@ use rubato::{Fft, FixedSync, Resampler};
 
 use super::PcmError;
 
-/// Rates that files are accepted at: from telephone recorders to the highest of sound cards.
+/// Accepted sample rates of files: from telephone recorders to the fastest sound cards.
 pub const RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=384_000;
 
 /// Converts mono PCM of one rate to 48 kHz.
@@ -21,7 +21,7 @@ pub struct ToEngineRate {
 }
 
 impl ToEngineRate {
-    /// A converter from `rate_hz`; at 48 kHz it only passes on.
+    /// Creates a converter from `rate_hz`; at 48 kHz it passes samples on unchanged.
     ///
     /// # Errors
     /// [`PcmError::Unsupported`] for rates outside [`RATES_HZ`].
@@ -50,7 +50,7 @@ impl ToEngineRate {
         })
     }
 
-    /// Takes samples of the file's rate and appends to `out` those that are ready.
+    /// Adds samples of the file's rate and appends to `out` those that are ready.
     pub fn push(&mut self, pcm: &[f32], out: &mut Vec<f32>) {
         self.taken_samples += pcm.len() as u64;
         if self.fft.is_none() {
@@ -61,7 +61,7 @@ impl ToEngineRate {
         self.convert(out);
     }
 
-    /// Appends what is still inside, so that the whole is as long as what went in.
+    /// Appends the remaining samples, so that the output is as long as the input.
     pub fn finish(&mut self, out: &mut Vec<f32>) {
         let Some(fft) = &self.fft else { return };
         let step_samples = fft.input_frames_next();
@@ -102,10 +102,10 @@ impl ToEngineRate {
     }
 }
 
-/// Input samples of one step: about a thousand, in whole periods of both rates.
+/// Returns the input samples of one step: about a thousand, in whole periods of both rates.
 ///
-/// Always an even number of them: the filter's middle then falls on a sample, and the delay that is
-/// taken out is exact.
+/// The number is always even: the filter's middle then falls on a sample, and the delay that is
+/// removed is exact.
 fn step_samples(rate_hz: u32) -> usize {
     let mut divisor = (rate_hz, SAMPLE_RATE_HZ);
     while divisor.1 != 0 {
@@ -115,7 +115,7 @@ fn step_samples(rate_hz: u32) -> usize {
     WISHED_SAMPLES.next_multiple_of(pair)
 }
 
-/// Enough for a filter that is steep, few enough for a step that is short.
+/// Large enough for a steep filter, small enough for a short step.
 const WISHED_SAMPLES: usize = 1_024;
 
 fn unsupported(rate_hz: u32) -> PcmError {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rate_keeps_length_tone_and_start() {
+    fn resampling_keeps_length_tone_and_start_at_every_rate() {
         for rate_hz in [
             8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000,
         ] {
@@ -151,7 +151,7 @@ mod tests {
                 (amplitude(&out[..48_000], 440.0) - 0.5).abs() < 0.01,
                 "{rate_hz} Hz"
             );
-            // In phase with the original: no delay was added and none taken away.
+            // In phase with the original: no delay was added or removed.
             let error = out[4_800..43_200]
                 .iter()
                 .zip(&sine(440.0, 48_000, 48_000)[4_800..43_200])
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_rates_are_refused() {
+    fn resampling_refuses_rates_outside_the_range() {
         assert!(ToEngineRate::new(0).is_err());
         assert!(ToEngineRate::new(3_999).is_err());
         assert!(ToEngineRate::new(u32::MAX).is_err());

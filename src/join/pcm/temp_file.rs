@@ -1,5 +1,5 @@
-//! A recording in a temporary file until the client is in the room, so that a server that cannot be
-//! reached does not cost an older recording.
+//! A recording stays in a temporary file until the client has joined, so that an unreachable server
+//! does not cost an older recording.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::PcmError;
 
-/// A temporary file that replaces another one, or is removed.
+/// A temporary file that either replaces another file or is removed.
 #[derive(Debug)]
 pub struct TempFile {
     at: PathBuf,
@@ -16,8 +16,7 @@ pub struct TempFile {
 }
 
 impl TempFile {
-    /// Where to write what is to be `wanted` in the end. What is no plain file (a pipe, a device) is
-    /// written directly.
+    /// Creates a temporary file that is to become `wanted`. A pipe or a device is written directly.
     pub fn new(wanted: &Path) -> TempFile {
         let is_special = fs::metadata(wanted).is_ok_and(|found| !found.is_file());
         let at = if is_special {
@@ -32,15 +31,15 @@ impl TempFile {
         }
     }
 
-    /// Where to write.
+    /// Returns the path to write to.
     pub fn path(&self) -> &Path {
         &self.at
     }
 
-    /// Gives the file its name; who has it open writes on.
+    /// Renames the file to its final name; open handles stay valid.
     ///
     /// # Errors
-    /// [`PcmError::Open`] when it cannot take the place of what is there.
+    /// [`PcmError::Open`] when it cannot replace the existing file.
     pub fn keep(mut self) -> Result<(), PcmError> {
         if self.at != self.wanted {
             fs::rename(&self.at, &self.wanted).map_err(|source| PcmError::Open {
@@ -56,13 +55,13 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.kept && self.at != self.wanted {
-            // Gone already is what is wanted.
+            // Removing the file fails if it has already been removed.
             let _ = fs::remove_file(&self.at);
         }
     }
 }
 
-/// A name in the same folder, so that renaming copies nothing, which nobody else uses.
+/// Returns an unused name in the same folder, so that renaming copies nothing.
 fn beside(wanted: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(wanted.file_name().unwrap_or_default());
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_recording_is_replaced_only_when_kept() {
+    fn temp_file_replaces_an_older_recording_only_when_kept() {
         let folder = folder("provisional");
         let wanted = folder.join("heard.wav");
         fs::write(&wanted, "old").expect("writable");
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_directly() {
+    fn temp_file_writes_to_a_device_directly() {
         assert_eq!(
             TempFile::new(Path::new("/dev/null")).path(),
             Path::new("/dev/null")

@@ -1,5 +1,5 @@
-//! WAV in and out: PCM of 8 to 32 bits, float of 32 and 64 bits, A-law and u-law, any rate, any number
-//! of channels, down to 48 kHz mono; written as 16 bits.
+//! Reads and writes WAV. Reads PCM of 8 to 32 bits, float of 32 and 64 bits, A-law and u-law, any
+//! rate and any number of channels, converted to 48 kHz mono; writes 16 bits.
 
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 
@@ -14,7 +14,8 @@ use super::{PcmError, Sink, Source};
 pub struct WavSource<R> {
     reader: R,
     header: WavHeader,
-    /// Bytes of samples still to be read; more than there are if the file does not say, or is cut.
+    /// Bytes of samples still to be read; more than the file has if its size is unknown or it is
+    /// truncated.
     left_bytes: u64,
     converter: ToEngineRate,
     ready: Vec<f32>,
@@ -26,7 +27,7 @@ impl<R: Read + Seek> WavSource<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`PcmError`] when it is no WAV header, or of a kind that cannot be played.
+    /// [`PcmError`] when it is no WAV header, or of a format that cannot be played.
     pub fn new(mut reader: R) -> Result<WavSource<R>, PcmError> {
         let header = WavHeader::read(&mut reader)?;
         Ok(WavSource {
@@ -58,8 +59,8 @@ impl<R: Read + Seek> WavSource<R> {
 
     /// Reads the next frames; none at the end.
     ///
-    /// A file that stops short of what its header says just ends there, as those do that were written
-    /// into a pipe or whose recorder was killed.
+    /// A file that is shorter than its header says ends where it stops, for instance one that was
+    /// written to a pipe or whose recorder was killed.
     fn read_mono(&mut self) -> Result<Vec<f32>, PcmError> {
         let format = &self.header.format;
         let frame_bytes = format.frame_bytes();
@@ -68,7 +69,7 @@ impl<R: Read + Seek> WavSource<R> {
         let mut part = (&mut self.reader).take(self.left_bytes.min(wanted_bytes as u64));
         self.left_bytes -= part.read_to_end(&mut bytes)? as u64;
         let encoding = format.encoding;
-        // The rest of a frame that a cut-off file lacks is left out.
+        // An incomplete frame at the end of a truncated file is dropped.
         let frames = bytes.chunks_exact(frame_bytes);
         Ok(frames
             .map(|frame| {
@@ -153,9 +154,9 @@ impl<W: Write + Seek + Send> Sink for WavSink<W> {
     }
 }
 
-/// A float sample as 16 bits, held at full scale.
+/// Converts a float sample to 16 bits, limited to full scale.
 pub(super) fn to_s16(sample: f32) -> i16 {
-    // A cast from float saturates, and makes 0 of what is not a number.
+    // A cast from float saturates, and turns NaN into 0.
     (sample * 32_768.0).round() as i16
 }
 
@@ -165,7 +166,7 @@ const READ_BYTES: usize = 16_384;
 /// The header counts bytes in 32 bits.
 const MAX_SAMPLES: usize = (u32::MAX as usize - 1_000) / 2;
 
-/// The header is brought up to date this often, so that even a killed recorder leaves a playable file.
+/// The header is updated this often, so that even a killed recorder leaves a playable file.
 const FLUSH_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The header of a WAV file: where the samples are, and how they are written.
+//! The header of a WAV file: where the samples are, and how they are encoded.
 //!
-//! Reads RIFF, and RF64 (EBU Tech 3306) with its successor BW64 (ITU-R BS.2088) for files over 4 GiB.
-//! It is lenient where programs that write WAV are known to differ: sizes that were never filled in, a
-//! missing pad byte, format chunks of any length, byte rates and alignments that are wrong.
+//! Reads RIFF, and for files over 4 GiB RF64 (EBU Tech 3306) with its successor BW64 (ITU-R
+//! BS.2088). It is lenient where programs that write WAV are known to differ: sizes that were never
+//! filled in, a missing pad byte, format chunks of any length, wrong byte rates and alignments.
 //!
-//! Written by hand, since no library with a permissive licence reads these files. `hound` refuses
-//! padded odd chunks, unknown sizes, RF64, A-law, u-law and 64-bit float, and takes the valid bits for
-//! the full scale. `symphonia` is under the MPL; it knows no RF64, and format chunks of three
-//! lengths only.
+//! Written by hand because no library with a permissive licence reads all of these files. `hound`
+//! refuses padded odd chunks, unknown sizes, RF64, A-law, u-law and 64-bit float, and scales
+//! samples by their valid bits. `symphonia` is under the MPL; it does not read RF64, and accepts
+//! format chunks of three lengths only.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -16,21 +16,21 @@ use thiserror::Error;
 
 use super::PcmError;
 
-/// What a WAV file says about its samples.
+/// What a WAV header says about the samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WavHeader {
-    /// How the samples are written.
+    /// The format of the samples.
     pub format: WavFormat,
-    /// Where the first sample is, in bytes from the beginning of the file.
+    /// Position of the first sample, in bytes from the start of the file.
     pub start_bytes: u64,
-    /// Bytes of samples. `None` if the file does not say: they then go on to its end.
+    /// Bytes of samples; `None` if unknown: they then extend to the end of the file.
     pub length_bytes: Option<u64>,
 }
 
-/// How the samples of a WAV file are written.
+/// The format of the samples of a WAV file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WavFormat {
-    /// What a sample is.
+    /// The encoding of a sample.
     pub encoding: Encoding,
     /// Samples per frame, at least one.
     pub channels: usize,
@@ -38,13 +38,13 @@ pub struct WavFormat {
     pub rate_hz: u32,
 }
 
-/// What a sample is.
+/// The encoding of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Little-endian integers of 1 to 4 bytes: unsigned if it is one byte, otherwise signed.
+    /// Little-endian integers of 1 to 4 bytes: one byte is unsigned, otherwise they are signed.
     ///
-    /// Fewer valid bits than the bytes hold are the upper ones, so that full scale is always that of
-    /// the bytes.
+    /// If there are fewer valid bits than the bytes hold, they are the upper ones, so that full
+    /// scale is always that of the bytes.
     Pcm {
         /// Bytes per sample.
         bytes: usize,
@@ -60,13 +60,13 @@ pub enum Encoding {
 /// A WAV file that cannot be played.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WavError {
-    /// RIFX: the same with all numbers the other way round.
+    /// RIFX, whose numbers are big-endian.
     #[error("big-endian WAV files (RIFX) are not supported")]
     BigEndian,
-    /// RIFF holds something else.
+    /// A RIFF file of another type.
     #[error("the file is a RIFF file of type `{kind}`, not WAVE")]
     OtherType {
-        /// The type.
+        /// The type in the file.
         kind: String,
     },
     /// The file ends before its first sample.
@@ -83,27 +83,27 @@ pub enum WavError {
         /// Bytes it needs.
         needed: usize,
     },
-    /// There are no channels.
+    /// The format has zero channels.
     #[error("the WAV file has no channels")]
     NoChannels,
-    /// PCM or float of a width that cannot be played.
+    /// PCM or float of an unsupported width.
     #[error(
         "the WAV file holds {encoding} of {bits} bits; PCM of 8 to 32 bits and float of 32 or 64 \
          can be played"
     )]
     Bits {
-        /// PCM or float.
+        /// `PCM` or `float`.
         encoding: &'static str,
         /// Bits per sample.
         bits: u16,
     },
-    /// Something other than PCM, float and G.711.
+    /// An encoding other than PCM, float and G.711.
     #[error(
         "the WAV file holds {} (format {tag:#06x}); PCM, float, A-law and u-law can be played",
         name_of(*tag)
     )]
     Format {
-        /// The format's registered number.
+        /// The registered number of the format.
         tag: u16,
     },
     /// An extensible format whose sub-format has no registered number.
@@ -115,7 +115,8 @@ impl WavHeader {
     /// Reads everything before the samples.
     ///
     /// # Errors
-    /// [`WavError`] as a [`PcmError`] if it is no WAV file that can be played; otherwise the system's.
+    /// [`WavError`] as a [`PcmError`] if the file is no playable WAV file; otherwise the system's
+    /// error.
     pub fn read<R: Read + Seek>(reader: &mut R) -> Result<WavHeader, PcmError> {
         let (id, _) = chunk_head(reader)?.ok_or(WavError::Cut)?;
         if &id == b"RIFX" {
@@ -177,7 +178,7 @@ impl WavFormat {
         self.channels * self.encoding.bytes()
     }
 
-    /// Reads a `fmt ` chunk, or its beginning.
+    /// Parses a `fmt ` chunk, of which only the start may be given.
     fn parse(chunk: &[u8]) -> Result<WavFormat, WavError> {
         let short = |needed| WavError::ShortFormat {
             bytes: chunk.len(),
@@ -211,7 +212,7 @@ impl WavFormat {
         let encoding = match (tag, bits) {
             (PCM, 8..=32) => {
                 let bytes = usize::from(bits).div_ceil(8);
-                // The alignment counts if it leaves more room, and the byte rate confirms it.
+                // A larger alignment counts if the byte rate confirms it.
                 let confirmed = u64::from(rate_hz) * u64::from(align) == u64::from(byte_rate);
                 let is_wider = confirmed && (bytes..=4).contains(&aligned_bytes);
                 Encoding::Pcm {
@@ -251,7 +252,7 @@ impl Encoding {
         }
     }
 
-    /// The sample that `bytes` stand for; 0.0 for what is no number.
+    /// Converts the bytes of a sample to a float; NaN becomes 0.0.
     ///
     /// - `bytes`: as many as [`Encoding::bytes`] says.
     pub fn sample(self, bytes: &[u8]) -> f32 {
@@ -282,9 +283,9 @@ fn chunk_head<R: Read>(reader: &mut R) -> io::Result<Option<([u8; 4], u32)>> {
     })
 }
 
-/// Goes to the end of a chunk of which `read` bytes have been read.
+/// Seeks to the end of a chunk of which `read` bytes have been read.
 ///
-/// An odd chunk is followed by a byte that pads it; some programs forget it.
+/// A chunk of odd size is followed by a pad byte; some programs omit it.
 fn skip_rest<R: Read + Seek>(reader: &mut R, bytes: u32, read: usize) -> io::Result<()> {
     reader.seek(SeekFrom::Current(i64::from(bytes) - read as i64))?;
     if bytes % 2 == 1 {
@@ -295,9 +296,9 @@ fn skip_rest<R: Read + Seek>(reader: &mut R, bytes: u32, read: usize) -> io::Res
     Ok(())
 }
 
-/// Whether nothing but whole chunks follows; comes back to where it was.
+/// Whether the rest of the file consists of whole chunks; restores the position.
 ///
-/// Tells an empty file from one whose size was never filled in.
+/// This tells an empty recording from one whose size was never filled in.
 fn rest_is_chunks<R: Read + Seek>(reader: &mut R) -> io::Result<bool> {
     let start = reader.stream_position()?;
     let end = reader.seek(SeekFrom::End(0))?;
@@ -323,7 +324,7 @@ fn read_up_to<R: Read>(reader: &mut R, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// What the registered formats that are met most are called.
+/// Returns the names of the registered formats that occur most often.
 fn name_of(tag: u16) -> &'static str {
     match tag {
         0x0002 => "Microsoft ADPCM",
@@ -349,7 +350,7 @@ const A_LAW: u16 = 6;
 const MU_LAW: u16 = 7;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// What follows the number in the GUID of a sub-format that has one.
+/// What follows the number in the GUID of a sub-format with a registered number.
 const SUB_FORMAT_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
 
 /// Bytes of a `fmt ` chunk up to its alignment, and up to the end of its sub-format.
@@ -359,8 +360,8 @@ const EXTENSIBLE_BYTES: usize = 40;
 /// Bytes of a `ds64` chunk up to the size of the samples.
 const DS64_BYTES: usize = 16;
 
-/// Sizes that stand for one that was not known: of a recorder that was killed, of ffmpeg and of other
-/// programs that write into a pipe, of sox (0x7ffff000) and of arecord (0x7fffff00 and 0x80000000).
+/// Sizes that stand for an unknown size: those of a killed recorder, of ffmpeg and other programs
+/// that write to a pipe, of sox (0x7ffff000) and of arecord (0x7fffff00 and 0x80000000).
 const UNKNOWN_SIZES: [u32; 6] = [
     0,
     0x7fff_ffff,
@@ -370,5 +371,5 @@ const UNKNOWN_SIZES: [u32; 6] = [
     0x8000_0000,
 ];
 
-/// Chunks that may follow an odd one at once.
+/// Chunks that may follow an odd chunk without a pad byte.
 const UNPADDED: [&[u8]; 4] = [b"data", b"fmt ", b"fact", b"LIST"];

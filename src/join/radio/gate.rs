@@ -1,4 +1,5 @@
-//! The gate: decides which frames of the source are sent, those of a pressed key or those of a voice.
+//! The gate of a push-to-talk client: decides which frames of the source are sent, those while a
+//! key is pressed or those of a voice.
 //!
 //! [`Gate`] is the control side's end, [`UplinkGate`] the uplink's.
 
@@ -9,26 +10,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mixer::Level;
 use mixer::format::SAMPLE_RATE_HZ;
 
-/// Lets the uplink send, or not; shut at first. One thread turns it, the uplink reads it at each frame.
+/// Opens or closes the uplink; closed at first. One thread changes it, the uplink reads it at each
+/// frame.
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// How often it was turned: odd is open. A key that is pressed and released between two frames
-    /// leaves its trace.
+    /// The number of changes: odd is open. A key that is pressed and released between two frames
+    /// still changes it.
     turns: AtomicU32,
 }
 
 impl Gate {
-    /// Lets through.
+    /// Opens the gate.
     pub fn open(&self) {
         self.turn(true);
     }
 
-    /// Lets nothing through but what was said before.
+    /// Closes the gate: only what was said before is still sent.
     pub fn shut(&self) {
         self.turn(false);
     }
 
-    /// Whether it lets through.
+    /// Whether the gate is open.
     pub fn is_open(&self) -> bool {
         is_open(self.turns())
     }
@@ -49,23 +51,23 @@ fn is_open(turns: u32) -> bool {
     turns % 2 == 1
 }
 
-/// What becomes of one frame.
+/// What happens to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is sent.
+    /// The frame is sent.
     Send,
-    /// It is sent, after those that were kept: they hold the beginning of the word.
+    /// The frame is sent after the kept frames, which hold the start of the word.
     SendWithKept,
-    /// It is not sent.
+    /// The frame is not sent.
     Drop,
 }
 
-/// What the control side is to know of a frame.
+/// What the control side must know about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Turn {
-    /// A voice begins or ends with it.
+    /// A voice starts (`true`) or ends with this frame.
     pub voice: Option<bool>,
-    /// Sending begins with it, or has ended before it.
+    /// Sending starts (`true`) with this frame, or has ended before it.
     pub sending: Option<bool>,
 }
 
@@ -75,20 +77,20 @@ pub struct UplinkGate {
     gate: Arc<Gate>,
     seen_turns: u32,
     is_sending: bool,
-    /// Key only: how much of what was said before its release is still to be sent.
+    /// With a key: how much of what was said before its release remains to be sent.
     tail_samples: usize,
-    /// Voice only.
+    /// Only without a key.
     voice: Option<Voice>,
     kept: VecDeque<Vec<f32>>,
 }
 
 impl UplinkGate {
-    /// Sends as long as the gate is open.
+    /// Sends while the gate is open.
     pub fn key(gate: Arc<Gate>) -> UplinkGate {
         UplinkGate::new(gate, None)
     }
 
-    /// Sends as long as the gate is open and the source louder than `threshold_db`, dBFS.
+    /// Sends while the gate is open and the source is louder than `threshold_db`, dBFS.
     pub fn voice(gate: Arc<Gate>, threshold_db: f32) -> UplinkGate {
         UplinkGate::new(gate, Some(Voice::new(threshold_db)))
     }
@@ -104,7 +106,7 @@ impl UplinkGate {
         }
     }
 
-    /// Whether nothing would become of a frame anyway, so that a file need not be read on.
+    /// Whether every frame would be dropped, so that a file need not be read further.
     pub fn is_waiting(&self) -> bool {
         let turns = self.gate.turns();
         self.voice.is_none() && !self.is_sending && turns == self.seen_turns && !is_open(turns)
@@ -112,7 +114,7 @@ impl UplinkGate {
 
     /// Decides about one frame.
     ///
-    /// - `waiting_samples`: how much the source has in store behind it: said already, and not sent yet.
+    /// - `waiting_samples`: samples that the source has buffered, which were said but not sent yet.
     pub fn frame(&mut self, pcm: &[f32], level: Level, waiting_samples: usize) -> (Fate, Turn) {
         let mut turn = Turn::default();
         let wanted = match &mut self.voice {
@@ -134,7 +136,7 @@ impl UplinkGate {
         (fate, turn)
     }
 
-    /// The source had nothing for a frame of so many samples.
+    /// Reports that the source had no samples for a frame of this length.
     pub fn dry(&mut self, samples: usize) -> Turn {
         let turns = self.look();
         let mut turn = Turn::default();
@@ -145,13 +147,13 @@ impl UplinkGate {
             }
             None => is_open(turns),
         };
-        // What was kept no longer joins what comes next.
+        // The kept frames are not adjacent to the next ones any more.
         self.kept.clear();
         turn.sending = self.turn(wanted && self.is_sending);
         turn
     }
 
-    /// There is nothing to send, or no way to send it.
+    /// Reports that there is nothing to send, or no connection.
     pub fn idle(&mut self) -> Turn {
         self.look();
         self.kept.clear();
@@ -162,7 +164,7 @@ impl UplinkGate {
         }
     }
 
-    /// The frames that were kept, the oldest first.
+    /// Takes the kept frames, the oldest first.
     pub fn take_kept(&mut self) -> VecDeque<Vec<f32>> {
         std::mem::take(&mut self.kept)
     }
@@ -173,7 +175,8 @@ impl UplinkGate {
             return true;
         }
         if self.is_sending && is_open(before) {
-            // Released since the last frame: this one and what is in store were said before.
+            // The key was released after the last frame: this frame and the buffered ones were said
+            // before.
             self.tail_samples = (samples + waiting_samples).min(MAX_TAIL_SAMPLES);
         }
         let wanted = self.is_sending && self.tail_samples > 0;
@@ -181,12 +184,13 @@ impl UplinkGate {
         wanted
     }
 
-    /// Reads the gate; a press that was over before it was seen is told as the end of a talk-spurt.
+    /// Reads the gate. A press that ended before it was seen is reported as the end of a
+    /// talk-spurt.
     fn look(&mut self) -> u32 {
         let turns = self.gate.turns();
         let missed = turns.wrapping_sub(self.seen_turns) > 1 && !is_open(turns);
         self.seen_turns = turns;
-        // Of that talk-spurt nothing was sent: it ends as soon as it is asked for.
+        // Nothing of that talk-spurt was sent: it ends with the next frame.
         self.is_sending |= missed && self.voice.is_none();
         turns
     }
@@ -208,15 +212,15 @@ impl UplinkGate {
     }
 }
 
-/// Tells a voice from what is there all the time.
+/// Tells a voice from constant noise.
 #[derive(Debug)]
 struct Voice {
     threshold_db: f32,
     is_talking: bool,
     loud_samples: usize,
-    /// Since it was last loud enough to go on.
+    /// Samples since the level was last high enough for a voice to go on.
     quiet_samples: usize,
-    /// Since it was last loud enough to begin.
+    /// Samples since the level was last high enough for a voice to start.
     lull_samples: usize,
 }
 
@@ -231,7 +235,7 @@ impl Voice {
         }
     }
 
-    /// Takes the level of the next samples; tells when a voice begins or ends.
+    /// Evaluates the level of the next samples; returns whether a voice starts or ends.
     fn hear(&mut self, level: Level, samples: usize) -> Option<bool> {
         let level_db = match level == Level::SILENCE {
             true => f32::NEG_INFINITY,
@@ -263,24 +267,26 @@ impl Voice {
 
 const MS: usize = SAMPLE_RATE_HZ as usize / 1_000;
 
-/// Sent after the release at most. More than that is no sound card's delay but a file through a pipe.
+/// The most that is sent after the release. A longer backlog is not a sound card's delay but a file
+/// through a pipe.
 pub const MAX_TAIL_SAMPLES: usize = 200 * MS;
 
-/// How long it must be loud before it is a voice: longer than a click.
+/// How long a sound must be loud before it counts as a voice: longer than a click.
 const ATTACK_SAMPLES: usize = 40 * MS;
 
 /// How long it must be quiet before the voice has ended: longer than the pauses within a sentence.
 const HANG_SAMPLES: usize = 800 * MS;
 
-/// How long it may be less loud than a voice begins. What goes on like that is the engine or the fan it was in front
-/// of, and would hold the floor for ever: who speaks rises above his threshold at least once in a sentence.
+/// How long a voice may stay below the level at which it would start. A sound that goes on like
+/// that is background noise, such as an engine or a fan, and would hold the floor for ever: a
+/// person who speaks exceeds the threshold at least once in a sentence.
 const LULL_SAMPLES: usize = 3_000 * MS;
 
-/// What is sent of the time before a voice was found: a consonant that is not loud yet, and the time
-/// that finding took. A server keeps 300 ms of what comes before it has granted the floor.
+/// How much before the detection of a voice is sent: a soft consonant at its start, and the time of
+/// the detection. The server buffers 300 ms of what arrives before the floor is granted.
 const LOOK_BACK_SAMPLES: usize = 200 * MS;
 
-/// A voice that was found may be that much less loud than one that is looked for.
+/// How far below the threshold an ongoing voice may fall.
 const HYSTERESIS_DB: f32 = 6.0;
 
 #[cfg(test)]
@@ -302,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_sends_from_the_press_to_what_was_said_before_the_release() {
+    fn key_gate_sends_from_the_press_to_the_end_of_what_was_said_before_the_release() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         let mut next = |waiting_samples| switch.frame(&PCM, loud(30), waiting_samples);
@@ -312,7 +318,7 @@ mod tests {
         assert_eq!(next(0), (Fate::Send, Turn::default()));
         gate.shut();
         for _ in 0..3 {
-            // This frame, and the two that are behind it.
+            // This frame and the two buffered behind it.
             assert_eq!(next(2 * FRAME), (Fate::Send, Turn::default()));
         }
         assert_eq!(next(2 * FRAME), (Fate::Drop, sending(false)));
@@ -320,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_through_a_pipe_has_no_long_tail() {
+    fn key_gate_sends_a_short_tail_of_a_file_through_a_pipe() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         gate.open();
@@ -333,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_press_between_two_frames_still_has_an_end() {
+    fn key_gate_reports_the_end_of_a_press_between_two_frames() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         assert!(switch.is_waiting());
@@ -348,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_falls_dry_ends_the_tail_and_not_the_talk() {
+    fn source_without_samples_ends_the_tail_but_not_the_talk_spurt() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         gate.open();
@@ -363,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_is_sent_with_its_beginning_and_hangs_on() {
+    fn voice_gate_sends_the_start_of_a_voice_and_bridges_its_pauses() {
         let gate = Arc::new(Gate::default());
         gate.open();
         let mut switch = UplinkGate::voice(gate, -40.0);
@@ -371,7 +377,7 @@ mod tests {
         for _ in 0..50 {
             assert_eq!(switch.frame(&PCM, loud(60), 0).0, Fate::Drop);
         }
-        // A click is no voice.
+        // A click is not a voice.
         assert_eq!(switch.frame(&PCM, loud(10), 0).0, Fate::Drop);
         assert_eq!(switch.frame(&PCM, loud(60), 0).0, Fate::Drop);
         assert_eq!(switch.frame(&PCM, loud(40), 0).0, Fate::Drop);
@@ -382,7 +388,7 @@ mod tests {
         let fate = switch.frame(&PCM, loud(40), 0);
         assert_eq!(fate, (Fate::SendWithKept, began));
         assert_eq!(switch.take_kept().len() * FRAME, LOOK_BACK_SAMPLES);
-        // Not as loud any more, but loud enough.
+        // Not loud enough to start, but loud enough to go on.
         for _ in 0..100 {
             assert_eq!(switch.frame(&PCM, loud(46), 0).0, Fate::Send);
         }
@@ -397,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_that_is_not_wanted_is_kept_back() {
+    fn voice_gate_keeps_a_voice_back_while_it_is_closed() {
         let gate = Arc::new(Gate::default());
         gate.open();
         let mut switch = UplinkGate::voice(Arc::clone(&gate), -40.0);
@@ -410,7 +416,7 @@ mod tests {
             (Fate::Drop, sending(false))
         );
         gate.open();
-        // What was said meanwhile comes with it, as far as it is kept.
+        // The kept part of what was said meanwhile is sent first.
         assert_eq!(
             switch.frame(&PCM, loud(20), 0),
             (Fate::SendWithKept, sending(true))
@@ -419,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_that_would_begin_no_voice_does_not_hold_one() {
+    fn voice_gate_ends_a_voice_that_fades_into_noise() {
         let gate = Arc::new(Gate::default());
         gate.open();
         let mut switch = UplinkGate::voice(gate, -40.0);
@@ -429,10 +435,10 @@ mod tests {
                 told.extend(switch.frame(&PCM, loud(level), 0).1.voice);
             }
         };
-        // A second of speech, then five of an engine 4 dB below the threshold.
+        // One second of speech, then five seconds of an engine 4 dB below the threshold.
         hear(30, 50);
         hear(44, 250);
-        // Somebody speaks against it.
+        // A person speaks over the engine.
         hear(30, 50);
         for _ in 0..3 {
             hear(44, 140);
@@ -442,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn digital_silence_is_no_voice_at_any_threshold() {
+    fn voice_gate_ignores_digital_silence_at_any_threshold() {
         let mut voice = Voice::new(-200.0);
         assert_eq!(voice.hear(Level::SILENCE, HANG_SAMPLES), None);
     }

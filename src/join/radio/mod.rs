@@ -1,19 +1,19 @@
-//! Talking by turns: push-to-talk and voice-operated, where a room has a floor.
+//! Push-to-talk and voice-operated talking, in rooms with floor control.
 //!
 //! ```text
-//! ptt_input ─────┐                            ┌─► gate ─► uplink ─► what it sends, and when it stops ─┐
-//! voice ─────────┼─► state_machine ─► actions ┤                                                       │
-//! server_events ─┘        ▲                   └─► clerk ─► the server: data channel, or else HTTP     │
-//!                         └────────────────────────────────────── answers ◄───────────────────────────┘
+//! ptt_input ─────┐                            ┌─► gate ─► uplink ─► start and end of sending ─┐
+//! voice ─────────┼─► state_machine ─► actions ┤                                               │
+//! server_events ─┘        ▲                   └─► requests ─► server (data channel or HTTP)   │
+//!                         └────────────────────────────────── answers ◄───────────────────────┘
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | `ptt_input.rs` | lines on standard input, signals |
-//! | `gate.rs` | the gate, the voice that is loud enough, the beginning of its first word |
-//! | `state_machine.rs` | when to ask, when to send, when to give back |
-//! | `server_events.rs` | what the server says |
-//! | `monitors.rs` | the rooms that are monitored |
+//! | `ptt_input.rs` | the key: lines on standard input, signals |
+//! | `gate.rs` | the gate, the detection of a voice, the start of its first word |
+//! | `state_machine.rs` | when to request the floor, when to send, when to release |
+//! | `server_events.rs` | the server's events |
+//! | `monitors.rs` | the list of monitored rooms |
 
 use std::future::pending;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct PttController {
     answers: UnboundedReceiver<Value>,
 }
 
-/// A request that the clerk is to make of the server.
+/// A request that the requester is to send to the server.
 #[derive(Debug)]
 enum FloorOrder {
     Request(u64),
@@ -51,21 +51,22 @@ enum FloorOrder {
 }
 
 impl PttController {
-    /// For a participant of `room`; a task of its own runs the floor_orders as long as this lives.
+    /// Creates the controller for a participant of `room`; a task sends the requests as long as it
+    /// lives.
     ///
-    /// - `gate`: the uplink's.
+    /// - `gate`: the gate of the uplink.
     pub fn new(room: &str, trigger: Trigger, gate: Arc<Gate>, controls: Controls) -> PttController {
         if trigger == Trigger::Voice {
             gate.open();
         }
         let (floor_orders, to_run) = mpsc::unbounded_channel();
         let (answers_in, answers) = mpsc::unbounded_channel();
-        let clerk = Clerk {
+        let requester = FloorRequester {
             controls,
             floor_orders: to_run,
             answers: answers_in,
         };
-        tokio::spawn(clerk.run());
+        tokio::spawn(requester.run());
         PttController {
             machine: RadioMachine::new(room.to_owned(), trigger),
             gate,
@@ -74,13 +75,13 @@ impl PttController {
         }
     }
 
-    /// A connection is there, under this public name.
+    /// Reports that a connection with this participant id exists.
     pub fn connected(&mut self, own: Option<String>) -> Vec<Value> {
         self.machine.call(own);
         self.take(Input::Connected)
     }
 
-    /// Takes one input; gives what there is to tell about it.
+    /// Handles one input; returns the events to print.
     pub fn take(&mut self, input: Input) -> Vec<Value> {
         let mut news = Vec::new();
         for action in self.machine.take(input, Instant::now()) {
@@ -98,8 +99,8 @@ impl PttController {
         news
     }
 
-    /// Waits for an answer over HTTP or for a deadline; gives what there is to tell about it. Nothing
-    /// is lost when it is not waited for any longer.
+    /// Waits for an answer over HTTP or for a deadline; returns the events to print. Cancelling the
+    /// wait loses nothing.
     pub async fn next(&mut self) -> Vec<Value> {
         let deadline = self.machine.deadline();
         let due = async {
@@ -122,19 +123,19 @@ impl PttController {
     }
 
     fn floor_order(&self, order: FloorOrder) {
-        // The clerk is gone only with the runtime.
+        // Sending the request fails only after the runtime has stopped the task.
         let _ = self.floor_orders.send(order);
     }
 }
 
-/// Runs floor_orders, one after the other: a request that is given up must not overtake its release.
-struct Clerk {
+/// Sends the requests one after the other: an abandoned request must not overtake its release.
+struct FloorRequester {
     controls: Controls,
     floor_orders: UnboundedReceiver<FloorOrder>,
     answers: UnboundedSender<Value>,
 }
 
-impl Clerk {
+impl FloorRequester {
     async fn run(mut self) {
         while let Some(order) = self.floor_orders.recv().await {
             match order {
@@ -156,7 +157,7 @@ impl Clerk {
             Some(Err(error)) => server_events::failed(id, &error.to_string()),
             None => server_events::failed(id, "The connection to the server was lost."),
         };
-        // Nobody may be interested any more.
+        // Sending the answer fails only if its receiver has been dropped.
         let _ = self.answers.send(answer);
     }
 
@@ -169,7 +170,7 @@ impl Clerk {
         }
     }
 
-    /// Over the data channel; `false` if that does not take it.
+    /// Sends a command over the data channel; returns `false` if the channel does not accept it.
     async fn say(&self, command: &Value) -> bool {
         let command = command.to_string();
         let said = timeout(SAY_TIMEOUT, self.controls.say(&command)).await;
@@ -177,5 +178,5 @@ impl Clerk {
     }
 }
 
-/// A data channel that is open takes a message at once.
+/// An open data channel accepts a message at once.
 const SAY_TIMEOUT: Duration = Duration::from_millis(500);

@@ -15,10 +15,10 @@ pub struct MonitoredRoom {
     priority: Option<u8>,
 }
 
-/// Text that names no room to monitor.
+/// Text that does not name a room to monitor.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MonitoredRoomError {
-    /// The name is none.
+    /// The room name is invalid.
     #[error(
         "invalid room name {given:?}: a room name must have 1 to 64 ASCII letters, digits, dots, dashes or underscores and must not start with a dot"
     )]
@@ -26,13 +26,13 @@ pub enum MonitoredRoomError {
         /// What was given.
         given: String,
     },
-    /// The gain is none.
+    /// The gain is invalid.
     #[error("invalid gain {given:?}: it must be from -60 to 12 dB")]
     Gain {
         /// What was given.
         given: String,
     },
-    /// The priority is none.
+    /// The priority is invalid.
     #[error("invalid priority {given:?}: it must be a whole number from 0 to 255")]
     Priority {
         /// What was given.
@@ -46,7 +46,7 @@ impl MonitoredRoom {
         &self.room
     }
 
-    /// Whether a name says it all.
+    /// Whether the entry has neither gain nor priority.
     pub fn is_plain(&self) -> bool {
         self.gain_db.is_none() && self.priority.is_none()
     }
@@ -101,11 +101,11 @@ impl FromStr for MonitoredRoom {
     }
 }
 
-/// The command that listens to these rooms and to no others.
+/// Returns the command that makes these the only monitored rooms.
 pub fn command(monitored: &[MonitoredRoom]) -> String {
     let rooms: Vec<Value> = monitored.iter().map(MonitoredRoom::to_json).collect();
-    // No number, so that an answer is not taken for that to a request of the floor.
-    json!({ "command": "listen", "rooms": rooms, "id": "listen" }).to_string()
+    // The id is no number, so that the response is not taken for that to a floor request.
+    json!({ "command": "monitor", "rooms": rooms, "id": "listen" }).to_string()
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_are_named_with_gain_and_priority() {
+    fn monitored_room_is_parsed_with_gain_and_priority() {
         for (given, room) in [
             ("b", json!({"room": "b"})),
             ("b=-6", json!({"room": "b", "gain_db": -6.0})),
@@ -145,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_replaces_the_list() {
+    fn monitor_command_replaces_the_list_of_rooms() {
         let monitored = ["a".parse().unwrap(), "b=-6".parse().unwrap()];
         let sent: Value = serde_json::from_str(&command(&monitored)).unwrap();
         assert_eq!(
             sent,
-            json!({"command": "listen", "rooms": [{"room": "a"}, {"room": "b", "gain_db": -6.0}], "id": "listen"})
+            json!({"command": "monitor", "rooms": [{"room": "a"}, {"room": "b", "gain_db": -6.0}], "id": "listen"})
         );
     }
 }

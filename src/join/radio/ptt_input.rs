@@ -2,12 +2,14 @@
 //!
 //! | line | does |
 //! |---|---|
-//! | `press`, `p`, `1` | presses |
-//! | `release`, `r`, `0` | releases |
-//! | empty (Enter alone) | turns the one into the other |
-//! | `listen a,b=-6` | listens to these rooms besides, and to no others; `listen` alone to none |
+//! | `press`, `p`, `1` | presses the key |
+//! | `release`, `r`, `0` | releases the key |
+//! | empty (Enter alone) | toggles the key |
+//! | `monitor a,b=-6` | makes these the only monitored rooms; `monitor` alone monitors none |
+//! | `listen` | the former name of `monitor` |
 //!
-//! The end of standard input releases. SIGUSR1 presses, SIGUSR2 releases, at all times.
+//! The end of standard input releases the key. SIGUSR1 presses and SIGUSR2 releases it, at all
+//! times.
 
 use std::future::pending;
 use std::io::BufRead;
@@ -23,26 +25,26 @@ use super::monitors::{MonitoredRoom, MonitoredRoomError};
 /// An event of the push-to-talk key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyEvent {
-    /// Pressed.
+    /// The key was pressed.
     Press,
-    /// Released.
+    /// The key was released.
     Release,
-    /// The one or the other.
+    /// The key was toggled.
     Toggle,
-    /// Other rooms are listened to.
-    Listen(Vec<MonitoredRoom>),
+    /// The list of monitored rooms was replaced.
+    Monitor(Vec<MonitoredRoom>),
 }
 
-/// A line that says nothing.
+/// A line that is no command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyEventError {
-    /// No such word.
+    /// The line has an unknown command.
     #[error("unknown command {given:?}: use press, release, listen ROOM,... or an empty line")]
     Unknown {
         /// What was given.
         given: String,
     },
-    /// The rooms cannot be understood.
+    /// The list of rooms is invalid.
     #[error(transparent)]
     MonitoredRoom(#[from] MonitoredRoomError),
 }
@@ -57,10 +59,10 @@ impl FromStr for KeyEvent {
             ("", "") => Ok(KeyEvent::Toggle),
             ("press" | "p" | "1", "") => Ok(KeyEvent::Press),
             ("release" | "r" | "0", "") => Ok(KeyEvent::Release),
-            ("listen", "") => Ok(KeyEvent::Listen(Vec::new())),
-            ("listen", rooms) => {
+            ("monitor" | "listen", "") => Ok(KeyEvent::Monitor(Vec::new())),
+            ("monitor" | "listen", rooms) => {
                 let rooms = rooms.split(',').map(|room| room.trim().parse());
-                Ok(KeyEvent::Listen(rooms.collect::<Result<_, _>>()?))
+                Ok(KeyEvent::Monitor(rooms.collect::<Result<_, _>>()?))
             }
             _ => Err(KeyEventError::Unknown {
                 given: line.chars().take(40).collect(),
@@ -77,12 +79,12 @@ pub struct PttInput {
 }
 
 impl PttInput {
-    /// Listens from now on: before that the signals would end the process.
+    /// Installs the handlers at once, because before that the signals would end the process.
     ///
     /// - `stdin`: whether standard input is the key, rather than audio.
     ///
     /// # Errors
-    /// The system's, when it gives no signals or no thread.
+    /// The system's error if it installs no handler or starts no thread.
     pub fn new(stdin: bool) -> std::io::Result<PttInput> {
         Ok(PttInput {
             lines: stdin.then(read_stdin).transpose()?,
@@ -91,12 +93,12 @@ impl PttInput {
         })
     }
 
-    /// The next event. Nothing is lost when it is not waited for any longer.
+    /// Waits for the next event. Cancelling the wait loses nothing.
     pub async fn next(&mut self) -> KeyEvent {
         loop {
             tokio::select! {
-                // Signals of one kind become one, and their order is lost: when both have come, the key
-                // is taken to be released, since one that is stuck does more harm.
+                // Signals of one kind are merged and their order is lost: when both kinds have
+                // arrived, the key counts as released, because a stuck key does more harm.
                 biased;
                 Some(()) = self.press.recv() => return KeyEvent::Press,
                 Some(()) = self.release.recv() => return KeyEvent::Release,
@@ -113,7 +115,7 @@ impl PttInput {
     }
 }
 
-/// The next line; `None` at the end, and never if there are none.
+/// Waits for the next line; `None` at the end, and never returns without a reader.
 async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
     match lines {
         Some(lines) => lines.recv().await,
@@ -121,13 +123,14 @@ async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
     }
 }
 
-/// Reads standard input on a thread of its own: one that waits for a line does not keep the process.
+/// Reads standard input on a thread of its own: blocked on a read, it does not delay the end of the
+/// process.
 fn read_stdin() -> std::io::Result<Receiver<String>> {
     let (read, lines) = mpsc::channel(LINES);
     thread::Builder::new()
         .name("join-key".to_owned())
         .spawn(move || {
-            // What is no text ends it as well: it is no key.
+            // Input that is not UTF-8 ends the reading as well.
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
                 if read.blocking_send(line).is_err() {
                     return;
@@ -137,7 +140,7 @@ fn read_stdin() -> std::io::Result<Receiver<String>> {
     Ok(lines)
 }
 
-/// Bound of the link from the thread; when it is full, whoever writes the lines waits.
+/// Bound of the queue from the thread; when it is full, the writer of the lines has to wait.
 const LINES: usize = 16;
 
 #[cfg(test)]
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_strokes() {
+    fn lines_are_parsed_as_key_events() {
         for (line, event) in [
             ("press", KeyEvent::Press),
             (" p \r", KeyEvent::Press),
@@ -154,16 +157,17 @@ mod tests {
             ("r", KeyEvent::Release),
             ("0", KeyEvent::Release),
             ("", KeyEvent::Toggle),
-            ("listen", KeyEvent::Listen(Vec::new())),
+            ("monitor", KeyEvent::Monitor(Vec::new())),
+            ("listen", KeyEvent::Monitor(Vec::new())),
         ] {
             assert_eq!(line.parse(), Ok(event), "{line:?}");
         }
-        let listen: KeyEvent = "listen a, b=-6".parse().unwrap();
-        let KeyEvent::Listen(rooms) = listen else {
-            panic!("{listen:?}");
+        let monitor: KeyEvent = "monitor a, b=-6".parse().unwrap();
+        let KeyEvent::Monitor(rooms) = monitor else {
+            panic!("{monitor:?}");
         };
         assert_eq!(rooms.len(), 2);
-        for line in ["talk", "press now", "listen a b"] {
+        for line in ["talk", "press now", "monitor a b"] {
             assert!(line.parse::<KeyEvent>().is_err(), "{line}");
         }
     }

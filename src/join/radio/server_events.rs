@@ -1,4 +1,4 @@
-//! The server's events, as far as a radio must understand them, and the lines that `--events` prints.
+//! The server's events that a radio must understand, and the lines that `--events` prints.
 
 use std::time::Duration;
 
@@ -7,68 +7,68 @@ use serde_json::{Value, json};
 
 use super::super::whip_client::FloorReply;
 
-/// A message of the server about who may talk.
+/// A message of the server about the floor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerEvent {
-    /// The floor is ours.
+    /// The floor is granted to this participant.
     Granted {
-        /// The request's number; none when it comes later than its answer.
+        /// The id of the request; `None` if the grant comes after its response.
         id: Option<u64>,
     },
-    /// Others come first.
+    /// The request waits in the queue.
     Queued {
-        /// The request's number.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// It is not.
+    /// The request is denied.
     Denied {
-        /// The request's number.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// The request did not arrive, or was none that the server understands.
+    /// The request did not reach the server, or the server did not understand it.
     Failed {
-        /// The request's number.
+        /// The id of the request.
         id: Option<u64>,
-        /// Why, in a word or two.
+        /// The reason, in a word or two.
         reason: &'static str,
     },
-    /// There is no floor to ask for: everybody may talk.
+    /// The room has no floor control: everybody may talk.
     NoFloor {
-        /// The request's number.
+        /// The id of the request.
         id: Option<u64>,
     },
-    /// Somebody has to stop.
+    /// The floor of a participant is revoked.
     Revoked {
-        /// Where.
+        /// The room.
         room: String,
-        /// Who.
+        /// The participant.
         who: String,
-        /// After how long.
+        /// The time until the participant is no longer heard.
         grace: Duration,
     },
-    /// Nobody talks any more.
+    /// No participant holds the floor any more.
     Idle {
-        /// Where.
+        /// The room.
         room: String,
     },
-    /// One of several who talk has stopped.
+    /// One of several holders has released the floor.
     Stopped {
-        /// Where.
+        /// The room.
         room: String,
-        /// Who.
+        /// The participant.
         who: String,
     },
-    /// How a room is set.
+    /// The settings of a room.
     Room {
-        /// Which.
+        /// The room.
         name: String,
-        /// Whether one must ask before one talks.
+        /// Whether the room has floor control.
         has_floor: bool,
     },
 }
 
 impl ServerEvent {
-    /// Reads a message; `None` for everything that a radio need not understand.
+    /// Parses a message; `None` for messages that a radio need not understand.
     pub fn read(text: &str) -> Option<ServerEvent> {
         let message: Message = serde_json::from_str(text).ok()?;
         let id = message.id.as_ref().and_then(Value::as_u64);
@@ -77,7 +77,7 @@ impl ServerEvent {
             "floor_granted" => ServerEvent::Granted { id },
             "floor_queued" => ServerEvent::Queued { id },
             "floor_denied" => ServerEvent::Denied { id },
-            // An older server knows neither the command nor a floor.
+            // An older server knows neither the command nor floor control.
             "error" if message.kind.as_deref() == Some(INVALID) => ServerEvent::NoFloor { id },
             "error" => ServerEvent::Failed {
                 id,
@@ -86,7 +86,7 @@ impl ServerEvent {
                     _ => "refused",
                 },
             },
-            // Without a burst it is about what was sent before the request.
+            // Without a number of the talk-spurt it concerns audio sent before the request.
             "floor_revoked" if message.burst.is_some() => ServerEvent::Revoked {
                 room: room()?,
                 who: message.participant?,
@@ -109,14 +109,14 @@ impl ServerEvent {
     }
 }
 
-/// What of a message is looked at.
+/// The parts of a message that a radio uses.
 #[derive(Deserialize)]
 struct Message {
     event: String,
     id: Option<Value>,
     #[serde(rename = "type")]
     kind: Option<String>,
-    /// The whole room in the event of that name, otherwise its name.
+    /// The whole room in the event `room`, otherwise the room's name.
     room: Option<Value>,
     #[serde(default, deserialize_with = "text")]
     participant: Option<String>,
@@ -124,27 +124,27 @@ struct Message {
     grace_ms: Option<u64>,
 }
 
-/// A participant's id; the event that somebody came has the whole participant there.
+/// A participant id; the event `joined` has the whole participant instead.
 fn text<'de, D: serde::Deserializer<'de>>(given: D) -> Result<Option<String>, D::Error> {
     let value = Option::<Value>::deserialize(given)?;
     Ok(value.and_then(|value| value.as_str().map(str::to_owned)))
 }
 
-/// A message as one line; `None` if it is no JSON object.
+/// Returns a message as one line; `None` if it is no JSON object.
 pub fn line(message: &str) -> Option<String> {
     serde_json::from_str::<serde_json::Map<String, Value>>(message).ok()?;
-    // Outside of strings these are spaces, and inside JSON has none of them but those of C1, which
-    // have no business on a terminal.
+    // Line breaks occur only outside of strings, where a space means the same. The only control
+    // characters inside JSON strings are those of C1, which could disturb a terminal.
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     Some(message.chars().map(plain).collect())
 }
 
-/// Whether a message states nothing that lasts: levels, several a second.
+/// Whether a message has no lasting content: levels, which come several times a second.
 pub fn is_passing(message: &str) -> bool {
     serde_json::from_str::<Message>(message).is_ok_and(|message| message.event == "levels")
 }
 
-/// An answer over HTTP as the event it would have been on the data channel.
+/// Returns a response over HTTP as the event that the data channel would have carried.
 pub fn of_http(id: u64, reply: &FloorReply) -> Value {
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     let (event, keys): (_, &[&str]) = match reply.status {
@@ -165,15 +165,15 @@ pub fn of_http(id: u64, reply: &FloorReply) -> Value {
     line
 }
 
-/// A request that came to nothing on the way, as the server would have said it.
+/// Returns a request that failed on its way as the error that the server would have sent.
 pub fn failed(id: u64, detail: &str) -> Value {
     json!({ "event": "error", "type": UNREACHABLE, "detail": detail, "id": id })
 }
 
-/// What a request is called that did not get to the server.
+/// The error type of a request that did not reach the server.
 const UNREACHABLE: &str = "unreachable";
 
-/// What a command is called that cannot be read.
+/// The error type of a command that the server cannot read.
 const INVALID: &str = "invalid-command";
 
 #[cfg(test)]
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_concerns_a_radio_is_read() {
+    fn floor_events_of_the_server_are_parsed() {
         let lobby = || "lobby".to_owned();
         for (text, told) in [
             (
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_line_and_harmless() {
+    fn message_is_printed_as_one_line_without_control_characters() {
         let message = "{\"event\":\"x\",\n\r\t\"name\":\"A\u{9b}2J\"}";
         let line = line(message).unwrap();
         assert!(!line.chars().any(char::is_control), "{line}");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_pass_and_nothing_else_does() {
+    fn only_levels_are_passing_events() {
         assert!(is_passing(
             r#"{"event":"levels","levels":{"0000abcd":-20}}"#
         ));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn http_and_data_channel_say_the_same() {
+    fn floor_responses_over_http_become_the_events_of_the_data_channel() {
         let reply = |status, body: &str| FloorReply {
             status,
             body: body.to_owned(),

@@ -1,18 +1,20 @@
-// The state of the connection in three numbers, from the peer connection's own statistics.
+// The quality of the connection as three numbers, from the statistics of the peer connection.
 
 /** @import { StatsSource } from '../types' */
 
-// Browsers measure the round trip every 2.5 s or so. After an outage its last value is as long as the outage was.
+// Browsers measure the round trip about every 2.5 s. After an outage the last value is as long as
+// the outage.
 const MOST_STALE = 2;
 
 export class CallStats {
   /** @type {Readings | null} */
   #before = null;
-  /** Looks since the browser last measured the round trip. */
+  /** Calls of `measure` since the browser last measured the round trip. */
   #stale = 0;
 
   /**
-   * What happened since the last call, each null while unknown. The buffer is what the browser holds back against jitter.
+   * Returns the values since the last call, each null if unknown. The buffer is the browser's
+   * jitter buffer.
    *
    * @param {StatsSource} pc
    * @returns {Promise<{ roundTripMs: number | null, bufferMs: number | null, lossPercent: number | null }>}
@@ -21,7 +23,7 @@ export class CallStats {
     const now = readings(await pc.getStats());
     const before = this.#before ?? now;
     this.#before = now;
-    // A new connection counts from zero again.
+    // A new connection starts its counters at zero.
     if (now.emitted < before.emitted || now.received < before.received) return this.#nothing(now);
     const emitted = now.emitted - before.emitted;
     const lost = now.lost - before.lost;
@@ -77,7 +79,8 @@ function readings(report) {
 }
 
 /**
- * The pair that carries the sound. After an ICE restart, pairs of the former path may still be listed as nominated.
+ * Returns the pair that carries the media. After an ICE restart, pairs of the former path may still
+ * be listed as nominated.
  *
  * @param {{ values(): Iterable<any> }} report
  */

@@ -1,8 +1,9 @@
-// What the state of the floor looks like in words: every state has a shape and a sentence of its own, none needs colour.
+// Texts and icons for the state of the floor: each state has its own icon and sentence, so that
+// none depends on colour.
 
 /** @import { FloorDisplay, FloorView, OwnFloor } from '../types' */
 
-// TS 24.380: the causes of Floor Deny and, a number space of their own, those of Floor Revoke.
+// TS 24.380: the causes of Floor Deny and of Floor Revoke, which have separate number spaces.
 /** @type {Record<number, string>} */
 const DENIED = {
   1: 'Somebody else is on air.',
@@ -24,7 +25,8 @@ const REVOKED = {
 };
 
 /**
- * The floor in words: `words` say it in short, `more` what to do or why, `until` when it ends in the clock's time.
+ * Describes the floor: `words` is the short text, `more` says what to do or why, `until` is the end
+ * in the clock's time.
  *
  * @param {FloorView} floor
  * @param {object} page
@@ -62,7 +64,7 @@ export function floorText(floor, { online, latch, latched, touch, talks, alone }
 }
 
 /**
- * "Ann", "Ann and Ben", "Ann, Ben and 2 others"; '' when nobody talks.
+ * The names of the talkers: "Ann", "Ann and Ben", "Ann, Ben and 2 others"; '' if nobody talks.
  *
  * @param {FloorView} floor
  */
@@ -108,7 +110,7 @@ function talking(floor) {
 function taken(floor, talks) {
   const who = talking(floor);
   const untils = [...floor.talkers.values()].map(({ until }) => until).filter((until) => until !== null);
-  // With several talkers the first to end makes room.
+  // With several talkers, the first to end frees a place.
   const until = untils.length ? Math.min(...untils) : null;
   let more = 'Press to join the queue.';
   if (!floor.mayRequest) more = 'Broadcast: only the presenter can talk.';

@@ -1,25 +1,27 @@
-// The floor as this page knows it: the holders, the queue, and the state of the person's own request to talk.
+// The floor as this page knows it: the holders, the queue, and the state of the person's own
+// request to talk.
 //
 //   idle --press--> asking --granted--> held --revoked--> ending --grace over--> refused
 //                     |  \---queued---> queued --granted--> held                    |
 //                     \------denied-----------------------------------> refused ----+--> idle
 //
-// Releasing the key leads back to idle from every state. Only the server decides; this machine keeps its state and its
-// answers. It knows neither the page nor the microphone: `live` says whether the microphone is to be open.
+// Releasing the key leads back to idle from every state. Only the server decides; this machine
+// keeps the server's state and its responses. It knows neither the page nor the microphone: `live`
+// tells whether the microphone is to be open.
 //
-// Dispatches `change` whenever any of it changed.
+// Dispatches `change` after any change of its state.
 
 /** @import { CallHandle, Clock, EventOf, FloorView, OwnFloor, RefusedWhy, RoomState, ServerEvent, Talker } from '../types' */
 
-// The last syllable is still on its way through the browser's encoder when the key comes up.
+// The last syllable is still in the browser's encoder when the key is released.
 const HANG_MS = 80;
 // TS 24.380: timer T101 and counter C101, for a message that was lost on a poor connection.
 const ASK_AGAIN_MS = 1_000;
 const MOST_ASKS = 3;
-// How long a refusal stays readable after the key came up.
+// How long a refusal stays readable after the key was released.
 const LINGER_MS = 2_500;
 
-// Endings that the server does not know of, so that it has to be told.
+// Endings that the server does not know about and has to be told.
 const UNTOLD = new Set(['lost', 'unanswered']);
 
 /** @type {OwnFloor} */
@@ -47,9 +49,9 @@ export class Floor extends EventTarget {
    * @type {string[]}
    */
   queue = [];
-  /** False while somebody broadcasts to listeners only. */
+  /** False while a participant broadcasts to listeners only. */
   mayRequest = true;
-  /** The server itself plays tones to the participant who asks. */
+  /** Whether the server plays tones to the participant who requests the floor. */
   tones = false;
   /**
    * The person's own request.
@@ -61,23 +63,27 @@ export class Floor extends EventTarget {
   #call;
   #clock;
   /**
-   * The participant that this state belongs to: after a fresh join the person is a new one, who has asked for nothing.
+   * The participant that this state belongs to: after a new join it is another one, without a
+   * request.
    *
    * @type {string | null}
    */
   #participant = null;
   #down = false;
-  /** A release that the server could not be told yet: it may still count this participant as holding or waiting. */
+  /**
+   * A release that could not be sent yet: the server may still count this participant as holding or
+   * waiting.
+   */
   #owes = false;
-  /** Counts the requests, so that late answers to former ones are known as such. */
+  /** Counts the requests, to recognise late responses to earlier ones. */
   #asked = 0;
   /**
-   * Cancels the release that waits for the last syllable; null while none does.
+   * Cancels the delayed release that waits for the last syllable; null if there is none.
    *
    * @type {(() => void) | null}
    */
   #hang = null;
-  /** Cancels the timer of the present state. */
+  /** Cancels the timer of the current state. */
   #timer = NOTHING;
 
   /**
@@ -93,27 +99,30 @@ export class Floor extends EventTarget {
     call.addEventListener('sync', () => this.#settle());
   }
 
-  /** Whether a participant has to ask before they are heard. */
+  /** Whether a participant must request the floor before being heard. */
   get guarded() {
     return this.mode !== null && this.mode !== 'open';
   }
 
-  /** How many may talk at a time: 1 except for `multi:n`. */
+  /** How many participants may talk at a time: 1 except for `multi:n`. */
   get places() {
     return Number(this.mode?.match(/^multi:(\d+)$/)?.[1] ?? 1);
   }
 
-  /** Whether the microphone is to be open: from the press on, since the server keeps what is said before its answer. */
+  /**
+   * Whether the microphone is to be open: from the press on, because the server keeps what is said
+   * before its response.
+   */
   get live() {
     return this.mode === 'open' || LIVE.has(this.own.state);
   }
 
-  /** The key goes down. */
+  /** The key is pressed. */
   press() {
     if (this.#down || !this.guarded) return;
     this.#down = true;
     if (this.#hang) {
-      // Down again before the release went out: the burst goes on.
+      // Pressed again before the release was sent: the talk-spurt continues.
       this.#stopHang();
       return;
     }
@@ -123,7 +132,7 @@ export class Floor extends EventTarget {
     this.#ask(1);
   }
 
-  /** The key comes up, or must be taken as up. */
+  /** The key is released, or must be treated as released. */
   release() {
     if (!this.#down) return;
     this.#down = false;
@@ -168,14 +177,15 @@ export class Floor extends EventTarget {
 
   #giveBack() {
     this.#hang = null;
-    // The answer to the release is not waited for: the page does not show its own person as somebody else who talks.
+    // The response to the release is not awaited: the page must not show its own person as another
+    // talker.
     this.#forgetOwnTalk();
     this.#become(IDLE);
     this.#owes = true;
     this.#settle();
   }
 
-  /** Releases the floor as soon as the server can be told. */
+  /** Releases the floor as soon as the release can be sent. */
   #settle() {
     if (this.#owes && this.#call.online) this.#owes = !this.#call.say({ command: 'floor_release' });
   }
@@ -195,12 +205,12 @@ export class Floor extends EventTarget {
     if (!this.#down) this.#linger();
   }
 
-  /** The floor was taken back; the cause is known if the server announced it. */
+  /** Handles the loss of the floor; the cause is known if the server has announced it. */
   #loseRevoked() {
     this.#lose('revoked', { cause: this.own.state === 'ending' ? this.own.cause : undefined });
   }
 
-  /** A refusal stays while the key is down, and a moment longer. */
+  /** A refusal stays while the key is pressed, and a moment longer. */
   #linger() {
     if (this.own.state === 'refused') this.#after(LINGER_MS, () => this.#become(IDLE));
   }
@@ -212,7 +222,10 @@ export class Floor extends EventTarget {
     this.#changed();
   }
 
-  /** Forgets everybody when the session changes. A session that survives a broken path goes on as it is. */
+  /**
+   * Forgets all participants when the session changes. A session that survives a broken path
+   * continues unchanged.
+   */
   #meet() {
     if (this.#participant === this.#call.id) return;
     this.#participant = this.#call.id;
@@ -279,7 +292,7 @@ export class Floor extends EventTarget {
   /** @param {EventOf<'floor_granted'>} event */
   #granted({ burst, duration_ms: total }) {
     if ((!this.#down && !this.#hang) || this.own.state === 'refused') {
-      // It crossed the release on the way, or the loss of the connection.
+      // The grant crossed the release, or the loss of the connection.
       this.#owes = true;
       return this.#settle();
     }
@@ -289,7 +302,8 @@ export class Floor extends EventTarget {
 
   /** @param {EventOf<'floor_queued'>} event */
   #enqueued({ id, position, size }) {
-    // An earlier request's grant, which carries no id, was taken for this request's, and ended before this answer came.
+    // The grant of an earlier request, which carries no id, was taken for this request's and ended
+    // before this response arrived.
     const late = id !== undefined && this.own.state === 'refused' && this.own.why === 'revoked';
     if (this.#waits || (late && this.#down)) return this.#become({ state: 'queued', position, size });
     if (!late) return;
@@ -299,7 +313,7 @@ export class Floor extends EventTarget {
 
   /** @param {EventOf<'floor_taken'>} event */
   #taken({ participant, name, burst, duration_ms: total, may_request: mayRequest }) {
-    // Where only one may talk, the next talker takes the place of the last.
+    // If only one participant may talk, the next talker replaces the last one.
     if (this.places === 1) {
       if (this.#talks && participant !== this.#call.id) this.#loseRevoked();
       this.talkers.clear();
@@ -310,8 +324,8 @@ export class Floor extends EventTarget {
   }
 
   /**
-   * Keeps a talker, except the page's own person when they do not want to talk any more: a grant that crossed the
-   * release is given back.
+   * Stores a talker, except the page's own person after they have stopped talking: a grant that
+   * crossed the release is released.
    *
    * @param {string} id
    * @param {Talker} talker
@@ -344,8 +358,8 @@ export class Floor extends EventTarget {
     if (this.own.state !== 'queued') return this.#changed();
     const position = queue.indexOf(this.#call.id ?? '') + 1;
     if (position) return this.#become({ state: 'queued', position, size: queue.length });
-    // Out of the queue means granted, and the grant comes in a moment. If it was lost, asking again mends that: the
-    // server repeats the grant to a participant who holds the floor.
+    // Leaving the queue means a grant, which arrives in a moment. If the grant was lost, another
+    // request repairs that: the server repeats the grant to a participant who holds the floor.
     this.#after(ASK_AGAIN_MS, () => this.#ask(1));
     this.#changed();
   }
@@ -358,7 +372,7 @@ export class Floor extends EventTarget {
     return this.own.state === 'asking' || this.own.state === 'queued';
   }
 
-  /** There is something to give back. */
+  /** Whether there is a floor or a request to release. */
   get #wants() {
     return this.#waits || this.#talks;
   }
@@ -367,7 +381,7 @@ export class Floor extends EventTarget {
     return this.own.state === 'held' || this.own.state === 'ending';
   }
 
-  /** The burst that the person talks in, or null. */
+  /** The number of the talk-spurt that the person talks in, or null. */
   get #burst() {
     return this.own.state === 'held' || this.own.state === 'ending' ? this.own.burst : null;
   }
@@ -382,7 +396,7 @@ export class Floor extends EventTarget {
   }
 
   /**
-   * Starts the one timer that all states share: each of them waits for one thing at most.
+   * Starts the only timer, which all states share: each state waits for at most one thing.
    *
    * @param {number} ms
    * @param {() => void} then

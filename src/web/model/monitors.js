@@ -1,12 +1,12 @@
-// Monitoring: the rooms that a participant listens to besides their own, and how loud. Remembered between visits, sent to
-// the server.
+// The rooms that the participant monitors, and their volumes. They are remembered between visits
+// and sent to the server.
 //
-// Dispatches `change` whenever a room is added, dropped or its volume moved.
+// Dispatches `change` when a room is added or removed, or its volume changes.
 
 /** @import { CallHandle, Clock } from '../types' */
 /** @import { Settings } from './settings.js' */
 
-// A moving slider makes dozens of values a second.
+// A moving slider gives dozens of values per second.
 const TELL_MS = 150;
 // The server's limit.
 const MOST = 16;
@@ -51,7 +51,7 @@ export class Monitors extends EventTarget {
   }
 
   /**
-   * Percent, 5..=100; undefined for a room that is not monitored.
+   * The volume in percent, 5..=100; undefined for a room that is not monitored.
    *
    * @param {string} room
    */
@@ -80,7 +80,7 @@ export class Monitors extends EventTarget {
   }
 
   /**
-   * Takes the rooms that exist and allow monitoring; a room that comes back is monitored again.
+   * Takes the rooms that exist and allow monitoring; a room that reappears is monitored again.
    *
    * @param {string[]} rooms
    */
@@ -90,18 +90,18 @@ export class Monitors extends EventTarget {
   }
 
   /**
-   * The server refused this room: it is asked for again once `know` names it.
+   * Takes note that the server refused a room; the room is requested again once `know` names it.
    *
    * @param {string} room
    */
   refused(room) {
     this.#open.delete(room);
-    // A list with a refused room is refused as a whole.
+    // The server refuses a list with a refused room as a whole.
     this.#told = '';
     this.#tell();
   }
 
-  /** Other rooms are heard only while the person's own is a radio channel. */
+  /** Whether the monitored rooms are heard: only while the person's own room is a radio channel. */
   set active(/** @type {boolean} */ active) {
     this.#active = active;
     this.#tell();
@@ -118,7 +118,7 @@ export class Monitors extends EventTarget {
       if (room !== this.#call.room && this.#open.has(room)) rooms.push({ room, gain_db: decibels(percent) });
     }
     const list = JSON.stringify(rooms);
-    if (list !== this.#told && this.#call.say({ command: 'listen', rooms })) this.#told = list;
+    if (list !== this.#told && this.#call.say({ command: 'monitor', rooms })) this.#told = list;
   }
 }
 
@@ -128,7 +128,7 @@ function decibels(percent) {
 }
 
 /**
- * What was remembered, unless somebody wrote something else there.
+ * Returns the remembered rooms; ignores values that are not valid.
  *
  * @param {Settings} settings
  * @returns {[string, number][]}

@@ -1,12 +1,13 @@
-// Whether others hear this participant. The wish of the person at the microphone counts: a moderator may mute (the wish
-// follows), but nobody can unmute a microphone remotely. In a room with floor control the key also opens and closes the
-// microphone.
+// Whether others hear this participant. The wish of the person at the microphone counts: a
+// moderator may mute (the page then shows that), but nobody can unmute a microphone remotely. In a
+// room with floor control the key also opens and closes the microphone.
 //
-// Dispatches `change` whenever `muted` changed.
+// Dispatches `change` when `muted` changes.
 
 /** @import { CallHandle, Clock, ServerEvent, Switchable } from '../types' */
 
-// The echo of a command arrives by two ways, at different times; until then the server's state may be an old one.
+// The event that confirms a command arrives over two channels at different times; until then the
+// server's state may be old.
 const SETTLE_MS = 1_000;
 
 export class Mute extends EventTarget {
@@ -18,10 +19,10 @@ export class Mute extends EventTarget {
   #track = null;
   // Closed until the room's mode is known, so that nobody is heard by mistake.
   #open = false;
-  /** What the server said last. */
+  /** The state that the server reported last. */
   #served = false;
   /**
-   * Cancels the wait for the echo of a command; null while there is none.
+   * Cancels the wait for the confirmation of a command; null if there is none.
    *
    * @type {(() => void) | null}
    */
@@ -37,10 +38,10 @@ export class Mute extends EventTarget {
     this.#call = call;
     this.#clock = clock;
     this.attach(track);
-    // A new participant is not muted: there is something to tell only when the person is.
+    // A new participant is not muted: the server must be told only if the person is.
     call.addEventListener('sync', () => this.muted && this.#tellServer());
     call.addEventListener('event', ({ detail }) => this.#hear(detail));
-    // There is no server left to agree with.
+    // Without a call there is no server state to reconcile.
     call.addEventListener('state', () => call.state === 'idle' && this.#settling?.());
   }
 

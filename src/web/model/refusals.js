@@ -1,5 +1,6 @@
-// Plain sentences for the server's refusals. The page goes by the type of a problem document (RFC 9457) or of an `error`
-// event, and by its numbers; the server's own sentence, meant for programmers, is the last resort.
+// Plain sentences for the server's refusals. They depend on the type of a problem document (RFC
+// 9457) or of an `error` event, and on its numbers; the server's own sentence, which is meant for
+// programmers, is the last resort.
 
 /** @import { Refusal } from '../types' */
 
@@ -29,7 +30,7 @@ export function refusal(problem, room) {
     case 'unknown-room':
       return named ? noSuchRoom(named) : 'There is no such room.';
     case 'monitoring-refused':
-      return `${named ? `The room “${named}”` : 'This room'} does not let other rooms listen in.`;
+      return `${named ? `The room “${named}”` : 'This room'} does not allow monitoring.`;
     case 'too-many-messages':
     case 'too-many-requests':
       return 'Too fast. Wait a moment.';

@@ -1,13 +1,14 @@
-// Who is in the room and who talks, as the server's events tell it.
+// The participants of the room and who talks, computed from the server's events.
 //
-// Dispatches `put` (a participant came or changed, or is late by now) and `removed`, both RosterEvents.
+// Dispatches the RosterEvents `put` (a participant joined or changed, or has not connected in time)
+// and `removed`.
 
 /** @import { Clock, Doing, Participant, ServerEvent } from '../types' */
 
-// A participant that has not connected by then is not going to.
+// A participant that has not connected by then is shown as lost.
 const CONNECT_MS = 5_000;
 
-/** What happened to one participant. */
+/** A change of one participant. */
 export class RosterEvent extends Event {
   /**
    * @param {'put' | 'removed'} type
@@ -21,7 +22,7 @@ export class RosterEvent extends Event {
 
 export class Roster extends EventTarget {
   /**
-   * This page's own participant, null while there is none.
+   * This page's own participant, null if there is none.
    *
    * @type {string | null}
    */
@@ -48,7 +49,7 @@ export class Roster extends EventTarget {
     return [...this.#people.values()];
   }
 
-  /** Names of the others who talk. */
+  /** Names of the other participants who talk. */
   get talkers() {
     return this.participants.filter(({ id, talking }) => talking && id !== this.own).map(({ name }) => name);
   }
@@ -88,7 +89,7 @@ export class Roster extends EventTarget {
   }
 
   /**
-   * Takes in one event of the server; returns a sentence to be read aloud, or ''.
+   * Applies one event of the server; returns a sentence to be read aloud, or ''.
    *
    * @param {ServerEvent} event
    * @param {string | null} own this page's participant
@@ -124,7 +125,7 @@ export class Roster extends EventTarget {
     }
   }
 
-  /** Nobody is known to talk: the connection that would tell is gone. */
+  /** Marks all participants as silent, because the connection that would report them is lost. */
   hush() {
     for (const participant of this.participants) if (participant.talking) this.#put({ ...participant, talking: false });
   }

@@ -1,5 +1,6 @@
-// What the browser remembers between visits: the name, the microphone, the volume.
-// The storage may be refused (private windows, strict settings); then nothing is remembered and nothing breaks.
+// Settings that the browser remembers between visits: the name, the microphone, the volume. The
+// storage may be refused (private windows, strict settings); then nothing is remembered and nothing
+// fails.
 
 /** @import { KeyValueStore } from '../types' */
 
@@ -8,7 +9,10 @@ const PREFIX = 'mixminus.';
 export class Settings {
   #storage;
 
-  /** @param {() => KeyValueStore} storage where they are kept; a browser may throw at the mere look at it */
+  /**
+   * @param {() => KeyValueStore} storage returns the storage; a browser may throw on the mere
+   * access
+   */
   constructor(storage) {
     this.#storage = storage;
   }
@@ -37,7 +41,7 @@ export class Settings {
     try {
       this.#storage().setItem(PREFIX + key, value);
     } catch {
-      // Refused: see the head of this file.
+      // The storage is refused, so nothing is remembered.
     }
   }
 }

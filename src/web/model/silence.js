@@ -1,5 +1,6 @@
-// Notices a dead connection early. While somebody in the room talks, the server sends packets and, five times a second,
-// levels. If neither arrives for a while the connection is silent, long before the browser gives up the path (5 s and more).
+// Detects a dead connection early. While a participant of the room talks, the server sends packets
+// and, five times a second, levels. If neither arrives for a while the connection is silent, long
+// before the browser gives up the path (5 s or more).
 
 /** @import { Clock, StatsSource, WatchedCall } from '../types' */
 
@@ -7,19 +8,20 @@ const LOOK_MS = 500;
 // Longer than a stall of a busy machine or a short gap of a mobile network.
 const SILENT_MS = 1_500;
 
-/** Decides from what has arrived whether a connection is silent. Time enters as an argument. */
+/** Decides whether a connection is silent, from what has arrived. The time is an argument. */
 export class Silence {
   #packets = 0;
   #events = 0;
-  /** When the last sign of life came, or silence was not to be wondered at. */
+  /** When the last packet or event arrived, or when silence was last expected. */
   #sign = 0;
   #looked = 0;
   #silent = false;
 
   /**
-   * Seconds without a sign of life, 0 while there is no reason for doubt.
+   * Returns the seconds without a packet or an event, 0 if there is no reason for doubt.
    *
-   * Doubt ends only with the next sign of life: a page that hears nothing cannot know that nobody talks any more.
+   * Doubt ends only with the next packet or event: a page that receives nothing cannot know that
+   * nobody talks any more.
    *
    * @param {object} seen
    * @param {number} seen.now in ms
@@ -29,7 +31,7 @@ export class Silence {
    */
   look({ now, packets, events, expected }) {
     const arrived = packets !== this.#packets || events !== this.#events;
-    // A page that was frozen has not looked, so it cannot know.
+    // A page that was frozen has not looked, so it cannot tell.
     const frozen = now - this.#looked > 3 * LOOK_MS;
     this.#packets = packets;
     this.#events = events;
@@ -42,7 +44,7 @@ export class Silence {
   }
 }
 
-/** Looks at a call twice a second, and tells it how long it has been silent. */
+/** Looks at a call twice a second, and reports to it how long it has been silent. */
 export class SilenceWatch {
   #call;
   #talking;

@@ -1,5 +1,6 @@
-// The HTTP half of the contract (/v1/openapi.json): rooms, joining, trickle, leaving.
-// Everything here either answers or throws Problem (the server said no) or Unreachable (it said nothing).
+// The HTTP half of the API (/v1/openapi.json): rooms, joining, trickled candidates, leaving. Every
+// function returns a result, or throws Problem (the server refused) or Unreachable (there was no
+// response).
 
 /** @import { Mode, RoomList, RoomState } from '../types' */
 
@@ -7,7 +8,10 @@ import { kindOf, refusal } from '../model/refusals.js';
 
 const TIMEOUT_MS = 8_000;
 
-/** The server refused; `message` says so in plain words, `kind` is the type of its problem document (RFC 9457). */
+/**
+ * A refusal by the server; `message` explains it in plain words, `kind` is the type of its problem
+ * document (RFC 9457).
+ */
 export class Problem extends Error {
   /** @param {{ status: number, kind: string, sentence: string, retryAfterMs: number }} parts */
   constructor({ status, kind, sentence, retryAfterMs }) {
@@ -18,7 +22,7 @@ export class Problem extends Error {
   }
 }
 
-/** No answer at all: the network or the server is away. */
+/** No response: the network or the server is down. */
 export class Unreachable extends Error {
   constructor() {
     super('The server cannot be reached.');
@@ -26,7 +30,7 @@ export class Unreachable extends Error {
 }
 
 /**
- * The rooms that there are.
+ * Returns the list of rooms.
  *
  * @returns {Promise<RoomList>}
  */
@@ -35,7 +39,8 @@ export async function listRooms() {
 }
 
 /**
- * One room with its participants; throws a Problem with status 404 when it does not exist.
+ * Returns one room with its participants; throws a Problem with status 404 if the room does not
+ * exist.
  *
  * @param {string} room
  * @param {number} timeoutMs
@@ -46,7 +51,8 @@ export async function readRoom(room, timeoutMs = TIMEOUT_MS) {
 }
 
 /**
- * Offers to join. The returned `session` URL is a secret: its owner may mute, move or end this participant.
+ * Joins with an offer. The returned `session` URL is a secret: its owner may mute, move or end this
+ * participant.
  *
  * @param {string} room
  * @param {string} name
@@ -71,7 +77,8 @@ export async function join(room, name, offer, mode) {
 }
 
 /**
- * Sends a trickle-ice-sdpfrag; returns the server's own fragment after an ICE restart, else ''.
+ * Sends a trickle-ice-sdpfrag; returns the server's own fragment after an ICE restart, otherwise
+ * ''.
  *
  * @param {string} session
  * @param {string} fragment
@@ -92,12 +99,12 @@ export async function patch(session, fragment, { restart = false } = {}) {
  */
 export function end(session) {
   fetch(session, { method: 'DELETE', keepalive: true }).catch(() => {
-    // The server notices by itself when nobody answers its consent checks.
+    // Without the request the server notices the missing responses to its consent checks.
   });
 }
 
 /**
- * The room's WebSocket address.
+ * Returns the URL of the room's WebSocket.
  *
  * @param {string} room
  */

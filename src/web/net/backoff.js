@@ -1,5 +1,5 @@
-// How long to wait before the next try: doubling from 0.5 s to 10 s, the last third at random, so that the
-// clients of a restarted server do not all knock at the same moment.
+// How long to wait before the next attempt: doubling from 0.5 s to 10 s, the last third at random,
+// so that the clients of a restarted server do not all reconnect at the same moment.
 
 /** @import { Clock } from '../types' */
 
@@ -7,7 +7,8 @@ const FIRST_MS = 500;
 const LONGEST_MS = 10_000;
 
 /**
- * Milliseconds before try number `failures + 1`; the first try after a loss is immediate.
+ * Returns the milliseconds before attempt number `failures + 1`; the first attempt after a loss is
+ * immediate.
  *
  * @param {number} failures
  * @param {() => number} random between 0 and 1
@@ -18,7 +19,7 @@ export function pauseMs(failures, random = Math.random) {
   return full * (2 / 3 + random() / 3);
 }
 
-/** A sleep that `wake()` cuts short, for when the network is known to be back. */
+/** A sleep that `wake()` ends early, for instance when the network is back. */
 export class Pause {
   #clock;
   #wake = () => {};

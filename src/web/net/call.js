@@ -1,13 +1,15 @@
-// One stay in one room: a peer connection, the room's events, and the attempts to come back.
+// The participation in one room: a peer connection, the room's events, and reconnecting.
 //
-// The loop in `run` is the call's whole life: join, stay until there is trouble, repair, again. Trouble is either
-// `interrupted` (the path is gone: restart ICE, the session lives on) or `gone` (the server no longer knows this
-// session: join afresh). A failed step is tried again after a pause, unless a retry cannot help.
+// The loop in `run` is the call's whole life: join, stay until there is trouble, repair, again.
+// Trouble is either `interrupted` (the path is broken: restart ICE, the session continues) or
+// `gone` (the server no longer knows this session: join again). A failed step is repeated after a
+// pause, unless a repetition cannot help.
 //
-// Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so possibly twice),
-// `floor` (the same JSON, from one of the two at a time, so in the server's order), `elsewhere` (what happens in
-// monitored rooms), `session` (`session` has changed), `stream` (what to play), `sync` (a way to send commands has just
-// opened), `ended` (detail: a sentence, or '').
+// Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so
+// possibly twice), `floor` (the same JSON, from only one of the two at a time, so in the server's
+// order), `elsewhere` (events of monitored rooms), `session` (`session` has changed), `stream`
+// (what to play), `sync` (a way to send commands has just opened), `ended` (detail: a sentence, or
+// '').
 
 /** @import { CallEvents, CallHandle, CallState, Command, Mode, RoomState, ServerEvent, TypedTarget } from '../types' */
 
@@ -20,24 +22,28 @@ import * as sdp from './sdp.js';
 
 const CONNECT_MS = 10_000;
 const RESTART_MS = 6_000;
-// How long a server that sends nothing any more may take to answer a question.
+// How long a silent server may take to answer a question.
 const PROBE_MS = 2_000;
-// A connection that broke sooner counts as a failure, so that a server which drops everybody is not hammered.
+// A connection that broke sooner counts as a failure, so that a server which drops everybody is not
+// flooded.
 const STEADY_MS = 5_000;
 
 const STOPPING = 'server stopping';
-/** Why a participant was made to leave, in words; @type {Record<string, string>} */
+/** Sentences for the reasons of a removal; @type {Record<string, string>} */
 const REASONS = { kicked: 'You were removed from the room.', 'room closed': 'The room was closed.' };
 
 /** @implements {CallHandle} */
 export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (EventTarget) {
   /** @type {CallState} */
   state = 'idle';
-  /** Why the call is not connected, as a sentence; '' when there is nothing to say. */
+  /** Why the call is not connected, as a sentence; '' if there is nothing to say. */
   why = '';
-  /** When the next try starts, in performance.now() time; 0 while one is under way. */
+  /** When the next attempt starts, in performance.now() time; 0 while an attempt is under way. */
   retryAt = 0;
-  /** Seconds without a packet or an event although somebody talks; 0 while the connection works or rests. */
+  /**
+   * Seconds without a packet or an event although somebody talks; 0 while the connection works or
+   * nobody talks.
+   */
   silence = 0;
   /**
    * This participant's public id: a new one after each join, null while there is none.
@@ -63,12 +69,15 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   #events = null;
   #over = false;
   #everConnected = false;
-  /** `why` comes from a probe of a silent connection, so the next packet or event proves it wrong. */
+  /**
+   * Whether `why` comes from a probe of a silent connection, so that the next packet or event
+   * disproves it.
+   */
   #probed = false;
   #probing = false;
   #pause = new Pause(clock);
   /**
-   * Ends the wait for trouble.
+   * Reports trouble, which ends the wait for it.
    *
    * @type {(kind: 'gone' | 'interrupted') => void}
    */
@@ -97,17 +106,20 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     return this.#room;
   }
 
-  /** The mode of the room as last known: a room that a restart of the server has ended gets it again. */
+  /**
+   * The last known mode of the room: it is named in the next join, for a room that ended with a
+   * restart of the server.
+   */
   get mode() {
     return this.#mode;
   }
 
-  /** Whether the server answers, as far as is known. */
+  /** Whether the server answers, as far as known. */
   get online() {
     return this.state === 'connected' && !this.why;
   }
 
-  /** The secret address of this session, or null. */
+  /** The secret URL of this session, or null. */
   get session() {
     return this.#session;
   }
@@ -130,7 +142,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
         const error = /** @type {Error & { retryAfterMs?: number }} */ (thrown);
         if (this.#hopeless(error)) this.#finish(error.message);
         if (this.#over) return;
-        // While nobody answers, the session may well live on: keep it for the restart.
+        // While nobody answers, the session may still exist: it is kept for the restart.
         if (!(error instanceof api.Unreachable)) this.#forget();
         await this.#rest(Math.max(pauseMs(Math.max(1, failures)), error.retryAfterMs ?? 0), error.message);
       }
@@ -148,7 +160,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   }
 
   /**
-   * Sends a command about this participant; false when neither way is open (`sync` tells when one is).
+   * Sends a command about this participant; false if neither channel is open (`sync` reports when
+   * one is).
    *
    * @param {Command} command
    */
@@ -162,7 +175,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   }
 
   /**
-   * Talks through another microphone without a new negotiation.
+   * Switches to another microphone without a new negotiation.
    *
    * @param {MediaStreamTrack} track
    */
@@ -209,7 +222,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
       this.#events?.renew();
     } catch (error) {
       if (this.#over || error instanceof api.Unreachable) throw error;
-      // The server forgot the session or the path does not come back: a fresh join mends both.
+      // The server has forgotten the session, or the path does not recover: a new join repairs
+      // both.
       this.#forget();
       await this.#join();
     }
@@ -230,7 +244,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     };
     const control = pc.createDataChannel('control');
     control.onopen = () => this.#tell('sync');
-    // A server that goes in good order closes the channel first.
+    // A server that shuts down in order closes the channel first.
     control.onclose = () => control === this.#control && this.#check();
     control.onmessage = ({ data }) => control === this.#control && this.#hear(JSON.parse(data), true);
     this.#control = control;
@@ -247,12 +261,13 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
 
   /**
    * @param {ServerEvent} event
-   * @param {boolean} first came by the way that counts where the order does
+   * @param {boolean} first whether it came over the channel that counts for events whose order
+   * matters
    */
   #hear(event, first) {
-    // An error may name another room, but it is about a command of this page.
+    // An error may name another room, but it concerns a command of this page.
     if (event.event !== 'error' && elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
-    // One too large for the data channel comes in short there, and whole over the WebSocket.
+    // A state too large for the data channel is shortened there, and complete over the WebSocket.
     if (event.event === 'room' && event.room.participants_total !== undefined) return first && this.#tell('floor', event);
     if (event.event === 'room') {
       this.#mode = event.room.mode;
@@ -264,14 +279,15 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
       if (REASONS[event.reason]) return this.#finish(REASONS[event.reason]);
       this.#trouble('gone');
     }
-    // Everybody comes back with the server; a list that empties first, and half, would tell otherwise.
+    // The participants return with the server; removing them from the list in the meantime would
+    // mislead.
     if (event.event === 'left' && event.reason === STOPPING) return;
     this.#tell('event', event);
     if (first) this.#tell('floor', event);
   }
 
   /**
-   * Takes note of how long the connection has been silent although somebody talks; 0 while it works.
+   * Records how long the connection has been silent although somebody talks; 0 while it works.
    *
    * @param {number} seconds
    */
@@ -283,7 +299,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     this.#tell('state');
   }
 
-  /** Asks whether the server is still there: browsers take 5 s and more to give up a path. */
+  /** Asks whether the server is still there: browsers take 5 s or more to give up a path. */
   async #probe() {
     if (this.#probing) return;
     this.#probing = true;
@@ -292,12 +308,13 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     this.#probed = Boolean(this.why);
     // Nobody talks any more, and the event that said so was lost.
     if (room && !room.participants.some(({ talking }) => talking)) this.#tell('event', { event: 'room', room });
-    // The connection came back while the question was on its way.
+    // The connection recovered while the question was under way.
     if (this.#probed && !this.silence) this.#explain('');
   }
 
   /**
-   * A channel is gone or silent: does the server still know this session? Returns the room if it does.
+   * Asks whether the server still knows this session, after a channel was lost or fell silent;
+   * returns the room if it does.
    *
    * @param {number} [timeoutMs]
    * @returns {Promise<RoomState | null>}
@@ -337,7 +354,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     this.#tell('state');
   }
 
-  /** Drops the session, politely, and all that belongs to it. */
+  /** Ends the session and drops everything that belongs to it. */
   #forget() {
     if (this.#session) api.end(this.#session);
     this.#session = null;
@@ -364,7 +381,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   }
 
   /**
-   * Whether trying again is useless. A full room may have a place later, and the one taken may be our own former one.
+   * Whether another attempt is useless. A full room may have space later, and the former session of
+   * this participant may be what fills it.
    *
    * @param {unknown} error
    */
@@ -415,7 +433,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
 }
 
 /**
- * Whether an event happened in another room: such events carry its name, and the state of a room carries its own.
+ * Whether an event happened in another room: such events carry its name, and the state of a room
+ * carries its own.
  *
  * @param {ServerEvent} event
  * @param {string} own

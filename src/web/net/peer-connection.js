@@ -1,24 +1,27 @@
-// Three waits on a peer connection: until it has gathered, until it is connected, and for candidates that come late.
+// Waits for a peer connection to gather candidates and to connect, and trickles candidates that
+// come late.
 
 import { patch } from './api.js';
 import * as sdp from './sdp.js';
 
-// Host candidates are there within milliseconds; what comes later is trickled.
+// Host candidates are found within milliseconds; later ones are trickled.
 const GATHER_MS = 300;
 const TRICKLE_MS = 100;
 
-/** The server agreed, but the media path did not come about or did not last. */
+/** The server accepted the join, but the media path was not established or was lost. */
 export class Lost extends Error {}
 
 /**
- * Resolves when the offer holds its candidates, or when waiting longer would cost more than it brings.
+ * Resolves when the offer has its candidates, or when waiting longer would cost more than it
+ * brings.
  *
  * @param {RTCPeerConnection} pc
  * @returns {Promise<void>}
  */
 export function gathered(pc) {
   return new Promise((resolve) => {
-    // Right after a restart the state is still the old 'complete', but the new description has no candidates yet.
+    // Right after a restart the state is still the old 'complete', but the new description has no
+    // candidates yet.
     const look = () => {
       if (pc.iceGatheringState === 'complete' && pc.localDescription?.sdp.includes('a=candidate:')) resolve();
     };
@@ -66,18 +69,19 @@ export function trickleRest(pc, session, offer) {
   const flush = () => {
     timer = 0;
     patch(session, sdp.trickle(offer, late.splice(0))).catch(() => {
-      // The candidates in the offer may do; if not, the connection times out and the call begins again.
+      // The candidates in the offer may suffice; if not, the connection times out and the call
+      // starts again.
     });
   };
   /** @param {{ candidate: string, usernameFragment?: string | null }} late */
   const consider = ({ candidate, usernameFragment }) => {
     if (!candidate || offer.includes(candidate)) return;
-    // A restart has begun since: its own offer carries this one.
+    // A restart has begun since, and its own offer has this candidate.
     if (usernameFragment && usernameFragment !== sdp.ufrag(offer)) return;
     late.push(candidate);
     timer ||= setTimeout(flush, TRICKLE_MS);
   };
   pc.onicecandidate = (event) => event.candidate && consider(event.candidate);
-  // Those that came while the offer was on its way are in the description by now.
+  // Candidates found while the offer was under way are in the description by now.
   for (const [, candidate] of pc.localDescription?.sdp.matchAll(/^a=(candidate:.*)$/gm) ?? []) consider({ candidate });
 }

@@ -1,12 +1,12 @@
-// The room's WebSocket: events out, commands in. Comes back by itself until closed.
-// Dispatches: `event` (detail: the server's JSON), `lost` (the connection, or a try to make it, ended).
+// The room's WebSocket, which carries events and commands. Reconnects until closed. Dispatches:
+// `event` (detail: the server's JSON), `lost` (the connection, or an attempt to connect, ended).
 
 /** @import { Command, ServerEvent, TypedTarget } from '../types' */
 
 import { clock } from '../clock.js';
 import { Pause, pauseMs } from './backoff.js';
 
-// A proxy that swallows the upgrade would otherwise hold a try for a minute or more.
+// A proxy that ignores the upgrade would otherwise block an attempt for a minute or more.
 const OPEN_MS = 8_000;
 
 /** @typedef {{ event: ServerEvent, lost: undefined }} RoomSocketEvents */
@@ -30,7 +30,7 @@ export class RoomSocket extends /** @type {new () => TypedTarget<RoomSocketEvent
   }
 
   /**
-   * Sends a command; false when there is no connection to send it on.
+   * Sends a command; false if there is no connection.
    *
    * @param {Command & { session?: string }} command
    */
@@ -40,7 +40,7 @@ export class RoomSocket extends /** @type {new () => TypedTarget<RoomSocketEvent
     return true;
   }
 
-  /** Connects afresh now: after a change of network the old connection may be dead without knowing. */
+  /** Reconnects now: after a change of network the old connection may be dead unnoticed. */
   renew() {
     this.#socket?.close();
     this.#pause.wake();
@@ -62,7 +62,7 @@ export class RoomSocket extends /** @type {new () => TypedTarget<RoomSocketEvent
   }
 
   /**
-   * One connection from open to close; true when it ever carried something.
+   * Runs one connection from open to close; returns true if it ever carried a message.
    *
    * @returns {Promise<boolean>}
    */

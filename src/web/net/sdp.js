@@ -1,9 +1,9 @@
-// Text in, text out: the little SDP that a browser leaves to the page.
-// Fragments are application/trickle-ice-sdpfrag (RFC 8840, section 9). All media is bundled, so the first
-// media section speaks for all of them.
+// The little SDP processing that a browser leaves to the page: text in, text out. Fragments are
+// application/trickle-ice-sdpfrag (RFC 8840, section 9). All media is bundled, so the first media
+// section stands for all.
 
 /**
- * The ICE user fragment of a description.
+ * Returns the ICE user fragment of a description.
  *
  * @param {string} sdp
  */
@@ -12,7 +12,8 @@ export function ufrag(sdp) {
 }
 
 /**
- * A fragment that adds late `candidates` ("candidate:...") to the session that `offer` began.
+ * Returns a fragment that adds late `candidates` ("candidate:...") to the session that `offer`
+ * began.
  *
  * @param {string} offer
  * @param {string[]} candidates
@@ -22,7 +23,7 @@ export function trickle(offer, candidates) {
 }
 
 /**
- * A fragment that asks for an ICE restart: new credentials and every candidate of `offer`.
+ * Returns a fragment that requests an ICE restart: new credentials and every candidate of `offer`.
  *
  * @param {string} offer
  */
@@ -31,8 +32,8 @@ export function restart(offer) {
 }
 
 /**
- * The answer to a restart: the last full answer with the credentials and candidates of the server's fragment.
- * A fragment is no description, and a browser accepts only those.
+ * Returns the answer to a restart: the last full answer with the credentials and candidates of the
+ * server's fragment. A browser accepts only full descriptions.
  *
  * @param {string} answer
  * @param {string} fragment

@@ -1,8 +1,10 @@
-// Ends the sessions that a crash has left behind. A page that crashes sends no DELETE, so its participant would stay in the
-// room until the server gives it up. The address of each session is kept in the browser's storage, and its page holds a
-// lock of the same name: a session whose lock is free has no page any more.
+// Ends the sessions that a crash has left behind. A page that crashes sends no DELETE, so its
+// participant would stay in the room until the server times it out. The URL of each session is kept
+// in the browser's storage, and its page holds a lock of the same name: a session whose lock is
+// free has no page any more.
 //
-// Needs Web Locks, which browsers give to secure pages only. Without them the server removes such participants, only later.
+// Needs Web Locks, which browsers offer to secure pages only. Without them the server removes such
+// participants later.
 
 /** @import { Settings } from '../model/settings.js' */
 /** @import { Call } from './call.js' */
@@ -10,7 +12,7 @@
 import { end } from './api.js';
 
 const KEY = 'sessions';
-// More than anybody has open; the storage must not grow for ever.
+// More sessions than anybody has open; the storage must not grow without limit.
 const MOST = 20;
 
 /**
@@ -30,7 +32,7 @@ export function endAbandoned(settings) {
 }
 
 /**
- * Keeps the session of `call` from being taken for an abandoned one while this page lives.
+ * Keeps the session of `call` from being treated as abandoned while this page lives.
  *
  * @param {Call} call
  * @param {Settings} settings
@@ -52,10 +54,10 @@ export function guard(call, settings) {
   /** @param {string} session */
   function hold(session) {
     navigator.locks.request(session, () => new Promise((resolve) => {
-      // The session ended while the lock was on its way.
+      // The session ended before the lock was granted.
       if (session !== current) return resolve(undefined);
       release = resolve;
-      // Stored only now: a session without a lock would be ended by the next page that opens.
+      // Stored only now: the next page that opens would end a stored session without a lock.
       settings.remember(KEY, JSON.stringify([...stored(settings), session].slice(-MOST)));
     }));
   }
@@ -70,7 +72,7 @@ function drop(settings, session) {
 }
 
 /**
- * The stored addresses, all on this server, whatever else may have been written there.
+ * Returns the stored URLs of this server; ignores values that are not valid.
  *
  * @param {Settings} settings
  * @returns {string[]}

@@ -10,7 +10,7 @@ import { listRooms, readRoom } from '../net/api.js';
 import { byId, copyOf, find, put } from './dom.js';
 
 const REFRESH_MS = 3_000;
-// More would be a list nobody reads, and a request each for those that are open.
+// A longer list would not be read, and each open entry costs a request.
 const MOST_SHOWN = 50;
 const FULL_VOLUME = 100;
 
@@ -47,7 +47,8 @@ export class Channels {
    * @param {CallHandle} parts.call
    * @param {Floor} parts.floor
    * @param {Monitors} parts.monitors
-   * @param {(room: string, mode: Mode) => void} parts.go the person wants to talk there from now on
+   * @param {(room: string, mode: Mode) => void} parts.go moves the person to another channel, to
+   * talk there
    * @param {AbortSignal} parts.signal ends it
    */
   constructor({ call, floor, monitors, go, signal }) {
@@ -76,7 +77,7 @@ export class Channels {
     try {
       const { rooms } = await listRooms();
       if (!this.#active) return;
-      this.#monitors.know(rooms.filter(mayListen).map(({ name }) => name));
+      this.#monitors.know(rooms.filter(mayMonitor).map(({ name }) => name));
       this.#take(this.#order(rooms));
       this.#remark.textContent = rooms.length > MOST_SHOWN ? `and ${rooms.length - MOST_SHOWN} more` : '';
       await this.#readPeople();
@@ -100,7 +101,7 @@ export class Channels {
   }
 
   /**
-   * Changes items in place, so that neither a finger about to press nor the focus loses its item.
+   * Changes items in place, so that neither the focus nor a finger about to press loses its item.
    *
    * @param {RoomLine[]} lines
    */
@@ -122,7 +123,7 @@ export class Channels {
   }
 
   /**
-   * Puts items into an order, around the one that has the focus: a moved item would lose it.
+   * Orders the items around the one that has the focus, because a moved item would lose it.
    *
    * @param {HTMLElement[]} items
    */
@@ -137,11 +138,14 @@ export class Channels {
     }
   }
 
-  /** Asks for the names of people where they are shown: in channels that are monitored, or opened in the list. */
+  /**
+   * Requests the names of people where they are shown: in monitored channels, and in those opened
+   * in the list.
+   */
   async #readPeople() {
     const wanted = [...this.#channels].filter(([name, { item }]) => this.#monitors.volume(name) || find(item, 'details', HTMLDetailsElement).open);
     await Promise.all(wanted.map(async ([name, channel]) => {
-      // A room that has just closed is gone from the next list.
+      // A room that has just closed is missing from the next list.
       const room = await readRoom(name).catch(() => null);
       if (!room) return;
       channel.people = new Map(room.participants.map(({ id, name: person }) => [id, person]));
@@ -186,12 +190,12 @@ export class Channels {
     const channel = { line, people: new Map(), talkers: new Map(), item };
     /** @param {string} selector */
     const part = (selector) => find(item, selector);
-    const listen = find(item, '.channel-listen input', HTMLInputElement);
+    const monitor = find(item, '.channel-monitor input', HTMLInputElement);
     const volume = find(item, '.channel-volume input', HTMLInputElement);
     part('.channel-name').textContent = name;
     part('.channel-volume .aside').textContent = `Volume of ${name}`;
-    listen.setAttribute('aria-label', `Listen to ${name}`);
-    listen.addEventListener('change', () => this.#monitors.set(name, listen.checked ? FULL_VOLUME : undefined));
+    monitor.setAttribute('aria-label', `Monitor ${name}`);
+    monitor.addEventListener('change', () => this.#monitors.set(name, monitor.checked ? FULL_VOLUME : undefined));
     volume.addEventListener('input', () => this.#monitors.set(name, Number(volume.value)));
     part('.channel-go').setAttribute('aria-label', `Switch to ${name}`);
     part('.channel-go').addEventListener('click', () => this.#go(name, channel.line.mode));
@@ -211,10 +215,10 @@ export class Channels {
     const { line, item, people } = channel;
     /** @param {string} selector */
     const part = (selector) => find(item, selector);
-    const listen = find(item, '.channel-listen input', HTMLInputElement);
+    const monitor = find(item, '.channel-monitor input', HTMLInputElement);
     const slider = find(item, '.channel-volume input', HTMLInputElement);
     const own = name === this.#call.room;
-    const allowed = mayListen(line);
+    const allowed = mayMonitor(line);
     const volume = allowed ? this.#monitors.volume(name) : undefined;
     const talkers = own ? [...this.#floor.talkers.values()].map((talker) => talker.name) : [...channel.talkers.values()];
     const words = talk(talkers, own ? 0 : line.talking);
@@ -225,12 +229,12 @@ export class Channels {
     put(part('.channel-kind'), own ? 'your channel' : line.mode === 'open' ? 'conference' : 'radio');
     put(part('summary'), line.participants ? `${line.participants} online` : 'empty');
     put(part('.channel-people'), [...people.values()].join(', ') || (line.participants ? '…' : 'Nobody is here.'));
-    // The people of the person's own channel have a list of their own.
-    for (const element of [part('details'), part('.channel-listen'), part('.channel-go')]) element.hidden = own;
-    if (!allowed) part('.channel-listen').hidden = true;
+    // The people of the person's own channel are listed elsewhere on the page.
+    for (const element of [part('details'), part('.channel-monitor'), part('.channel-go')]) element.hidden = own;
+    if (!allowed) part('.channel-monitor').hidden = true;
     part('.channel-closed').hidden = own || allowed;
-    listen.checked = volume !== undefined;
-    listen.disabled = volume === undefined && this.#monitors.full;
+    monitor.checked = volume !== undefined;
+    monitor.disabled = volume === undefined && this.#monitors.full;
     part('.channel-volume').hidden = own || volume === undefined;
     if (volume !== undefined) slider.value = String(volume);
     slider.style.setProperty('--filled', `${((Number(slider.value) - Number(slider.min)) / (Number(slider.max) - Number(slider.min))) * 100}%`);
@@ -239,7 +243,7 @@ export class Channels {
 }
 
 /**
- * Who talks.
+ * Returns who talks, in words.
  *
  * @param {string[]} names of the talkers, '' where a name is not known
  * @param {number} count how many talk where names were not asked for
@@ -257,6 +261,6 @@ function talk(names, count) {
  *
  * @param {RoomLine} line
  */
-function mayListen({ allow_monitors: allowed }) {
+function mayMonitor({ allow_monitors: allowed }) {
   return allowed !== false;
 }

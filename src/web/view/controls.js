@@ -10,9 +10,9 @@
 import { FLOOR_DB, NoMicrophone } from './microphone.js';
 import { byId, find, put, putIcon } from './dom.js';
 
-// A meter falls slower than it rises, or the eye sees nothing but flicker.
+// A meter falls more slowly than it rises, so that it does not flicker.
 const FALL_DB_PER_S = 30;
-// Often enough to be true, rare enough for a screen reader that stands on the meter.
+// Frequent enough to be true, rare enough for a screen reader that reads the meter.
 const SAY_MS = 1_000;
 
 export class Controls {
@@ -78,7 +78,7 @@ export class Controls {
   }
 
   /**
-   * On a narrow page the sound settings are folded away; style.css keeps them open on a wide one.
+   * Folds the sound settings on a narrow page; on a wide one style.css keeps them open.
    *
    * @param {boolean} folded
    */
@@ -119,7 +119,8 @@ export class Controls {
   #drawMute() {
     const { muted } = this.#mute;
     const talks = Boolean(this.#microphone.track);
-    // In a radio channel the key takes the place of the mute, but a muted participant needs a way out.
+    // On a radio channel the key replaces the mute button, but a muted participant needs a way to
+    // unmute.
     this.#button.hidden = !talks || (this.#floor.guarded && !muted);
     this.#button.dataset.muted = String(muted);
     put(byId('mute-words'), muted ? 'Unmute' : 'Mute');

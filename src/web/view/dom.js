@@ -53,7 +53,7 @@ export function find(root, selector, type = HTMLElement) {
 }
 
 /**
- * A new copy of a template's one element.
+ * Returns a new copy of a template's only element.
  *
  * @param {HTMLTemplateElement} template
  */
@@ -63,7 +63,7 @@ export function copyOf(template) {
 }
 
 /**
- * Leaves unchanged text alone, for the sake of selections and screen readers.
+ * Sets a text unless it is unchanged, for the sake of selections and screen readers.
  *
  * @param {Element} element
  * @param {string} text
@@ -73,7 +73,7 @@ export function put(element, text) {
 }
 
 /**
- * Shows one of the symbols of index.html in the first icon of `element`; leaves an unchanged one alone.
+ * Shows one of the symbols of index.html in the first icon of `element`, unless it is unchanged.
  *
  * @param {Element} element
  * @param {string} name

@@ -24,7 +24,7 @@ export class Lobby {
   /** @type {Map<string, HTMLElement>} */
   #cards = new Map();
   /**
-   * The rooms that there are, by name; null while that is not known.
+   * The existing rooms by name; null if unknown.
    *
    * @type {Map<string, RoomLine> | null}
    */
@@ -75,7 +75,7 @@ export class Lobby {
     this.#refresh();
   }
 
-  /** Puts the cursor where the next thing is to be typed or pressed. */
+  /** Puts the focus where the next thing is to be typed or pressed. */
   focus() {
     const next = [this.#name, this.#room].find((field) => !field.value);
     (next ?? byId('join-button')).focus();
@@ -196,7 +196,7 @@ function describe(card, room) {
   if (participants === 0) people = 'empty';
   if (noPlace) people += ', full';
   const button = find(card, 'button', HTMLButtonElement);
-  // Not `disabled`: that would take the focus away from a person who is on it.
+  // Not `disabled`: that would take the focus away from a person who is on the card.
   button.setAttribute('aria-disabled', String(noPlace));
   button.title = noPlace ? full(limit) : '';
   put(find(card, '.card-people'), people);

@@ -1,16 +1,16 @@
-// The microphone: permission, choice of device, and how loud it is.
+// The microphone: permission, choice of device, and level.
 
 /** @import { Settings } from '../model/settings.js' */
 
 const WISHES = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
-// 21 ms at 48 kHz.
+// The samples of the level meter: 21 ms at 48 kHz.
 const METER_SAMPLES = 1024;
 
-/** What a meter shows as silence, in dBFS. */
+/** The level that a meter shows as silence, in dBFS. */
 export const FLOOR_DB = -60;
 
-/** No microphone; `message` says what to do about it. */
+/** Why there is no microphone; `message` says what to do about it. */
 export class NoMicrophone extends Error {}
 
 export class Microphone {
@@ -19,7 +19,10 @@ export class Microphone {
   /** Called when the device goes away (unplugged, taken). */
   onended = () => {};
 
-  /** Counts what was asked of the browser: its answers may come out of turn, or to nobody. */
+  /**
+   * Counts the requests to the browser: its answers may come in another order, or after the request
+   * was given up.
+   */
   #asked = 0;
   #settings;
   /** @type {AudioContext | null} */
@@ -36,7 +39,7 @@ export class Microphone {
   }
 
   /**
-   * Opens a device: the given one, or the one chosen last time, or whichever there is.
+   * Opens a device: the given one, the one chosen last time, or any.
    *
    * @param {string} device its id, '' for any
    */
@@ -45,14 +48,14 @@ export class Microphone {
     this.#asked += 1;
     const asked = this.#asked;
     const stream = await capture(device).catch((error) => {
-      // The remembered device may be at home, or a browser update may have renamed it.
+      // The remembered device may be unplugged, or a browser update may have renamed it.
       if (device && error.name === 'OverconstrainedError') return capture('');
       throw error;
     }).catch((error) => {
       throw new NoMicrophone(REFUSALS[error.name] ?? `The microphone cannot be opened: ${error.message}`);
     });
     if (asked !== this.#asked) {
-      // Asked for anew meanwhile, or not wanted any more: the microphone in use stays the one in use.
+      // Requested again meanwhile, or not wanted any more: the microphone in use stays.
       for (const track of stream.getTracks()) track.stop();
       throw new NoMicrophone('');
     }
@@ -86,7 +89,7 @@ export class Microphone {
     return Math.max(FLOOR_DB, 10 * Math.log10(sum / this.#samples.length || 1e-9));
   }
 
-  /** Gives up on a question that the browser has not answered yet. */
+  /** Gives up on a prompt that the browser's user has not answered yet. */
   cancel() {
     this.#asked += 1;
   }
@@ -115,7 +118,7 @@ export class Microphone {
     }
     this.#source = this.#context.createMediaStreamSource(stream);
     this.#source.connect(this.#analyser);
-    // A browser may want a touch or a key on this very page before the meter can start.
+    // A browser may require a touch or a key press on this page before the meter can start.
     if (this.#context.state === 'suspended') {
       const wake = () => this.#context?.resume();
       addEventListener('pointerdown', wake, { once: true });

@@ -1,11 +1,11 @@
-// Who listens to this room from other rooms: a count, and on a tap the names.
+// Who monitors this room from other rooms: their number, and their names on a tap.
 
 /** @import { CallHandle, Monitor } from '../types' */
 
 import { byId, put } from './dom.js';
 
 export class MonitorList {
-  /** How many listen in. */
+  /** How many participants monitor this room. */
   total = 0;
 
   #element = byId('monitors');
@@ -34,7 +34,7 @@ export class MonitorList {
     if (total > names.length) names.push(`${total - names.length} more`);
     const list = names.join(', ');
     this.#element.hidden = total === 0;
-    put(this.#count, total === 1 ? '1 person listens from another room' : `${total} people listen from other rooms`);
+    put(this.#count, total === 1 ? '1 person in another room monitors this room' : `${total} people in other rooms monitor this room`);
     put(this.#names, list);
     this.#element.title = list;
   }

@@ -1,4 +1,4 @@
-// Plays the room: its sound, its volume, and the button for browsers that want a touch first.
+// Plays the room's sound: its volume, and the button for browsers that require a touch first.
 
 /** @import { Settings } from '../model/settings.js' */
 
@@ -20,7 +20,7 @@ export class Playback {
     button.addEventListener('click', () => this.#start());
   }
 
-  /** Linear, 0..=1. */
+  /** The volume of the room, linear, 0..=1. */
   get volume() {
     return this.#audio.volume;
   }
@@ -30,7 +30,7 @@ export class Playback {
     this.#settings.remember('volume', String(volume));
   }
 
-  /** False on iOS, where only the buttons on the device's side set the volume. */
+  /** False on iOS, where only the device's own buttons set the volume. */
   get adjustable() {
     const before = this.#audio.volume;
     this.#audio.volume = before === 0.5 ? 0.4 : 0.5;
@@ -55,7 +55,7 @@ export class Playback {
       await this.#audio.play();
       this.#button.hidden = true;
     } catch (error) {
-      // AbortError: a newer stream took this one's place while it was starting.
+      // AbortError means that a newer stream replaced this one while it was starting.
       if (error instanceof DOMException && error.name === 'NotAllowedError') this.#button.hidden = false;
     }
   }

@@ -1,6 +1,7 @@
-// The push-to-talk key: a button held with a finger, a mouse or a pen, the space bar held anywhere on the page, or
-// latched. What ends it is watched twice, because a key that hangs is an open microphone: a key-up that never came,
-// a window that lost the focus or is hidden, a touch the system took over.
+// The push-to-talk key: a button held with a finger, a mouse or a pen, the space bar held anywhere
+// on the page, or a latched press. Its release is watched in several ways, because a stuck key is
+// an open microphone: a key-up that never came, a window that lost the focus or is hidden, a touch
+// that the system took over.
 
 /** @typedef {'pointer' | 'space' | 'latch'} Holder */
 
@@ -35,7 +36,8 @@ export class PttKey {
     addEventListener('blur', up, { signal });
     addEventListener('pagehide', up, { signal });
     document.addEventListener('visibilitychange', () => document.hidden && this.up(), { signal });
-    // Enter, and the click that a screen reader or voice control makes, have no duration: they latch.
+    // Enter, and the click that a screen reader or voice control makes, have no duration: they
+    // latch.
     button.addEventListener('click', (event) => event.detail === 0 && this.#down('latch'), { signal });
   }
 
@@ -43,7 +45,7 @@ export class PttKey {
     return this.#by === 'latch';
   }
 
-  /** Whatever held it, it is up now. */
+  /** Releases the key, whatever holds it. */
   up() {
     if (!this.#by) return;
     this.#by = '';
@@ -75,7 +77,7 @@ export class PttKey {
     for (const end of ['pointerup', 'pointercancel', 'lostpointercapture']) {
       button.addEventListener(end, () => this.#let('pointer'), { signal });
     }
-    // A mouse button that came up where the page could not see it.
+    // The mouse button was released where the page could not see it.
     button.addEventListener('pointermove', ({ buttons }) => buttons === 0 && this.#let('pointer'), { signal });
     // A long touch would open a menu and take the touch away.
     button.addEventListener('contextmenu', (event) => event.preventDefault(), { signal });
@@ -87,20 +89,20 @@ export class PttKey {
       if (event.key === 'Escape') return this.up();
       if (event.target === this.#button && event.key === 'Enter' && event.repeat) return event.preventDefault();
       if (!this.#takes(event)) return;
-      // Neither a click on the button nor a page that scrolls.
+      // Prevents a click on the button, and scrolling.
       event.preventDefault();
       if (!event.repeat) this.#down('space');
     }, { signal });
     document.addEventListener('keyup', (event) => {
       if (event.key !== ' ') return;
-      // Firefox makes its click of the key-up.
+      // Firefox derives its click from the key-up.
       if (event.target === this.#button) event.preventDefault();
       this.#let('space');
     }, { signal });
   }
 
   /**
-   * The space bar talks, except where it has a meaning of its own.
+   * Whether a press of the space bar talks: it does unless the focused element uses it.
    *
    * @param {KeyboardEvent} event
    */

@@ -1,5 +1,5 @@
-// A room with floor control, on the page: the state of the floor, the push-to-talk button, the channels. Hidden in a room
-// without one.
+// The page's part for a room with floor control: the state of the floor, the push-to-talk button,
+// the channels. Hidden in other rooms.
 
 /** @import { Alarm, FloorDisplay, Mode } from '../types' */
 /** @import { Floor } from '../model/floor.js' */
@@ -18,7 +18,7 @@ import { Tones } from './tones.js';
 import { WakeLock } from './wake-lock.js';
 
 const CLOCK_MS = 200;
-// Time enough to finish a sentence.
+// Enough time to finish a sentence.
 const WARN_MS = 5_000;
 
 export class Radio {
@@ -50,13 +50,13 @@ export class Radio {
    */
   #guarded = null;
   /**
-   * What is on the page, null until anything is.
+   * What the page shows, null before it is first drawn.
    *
    * @type {FloorDisplay | null}
    */
   #shown = null;
   #warned = false;
-  /** Muted by a change of the room's mode, not by anybody. */
+  /** Muted by a change of the room's mode, not by a person. */
   #hushed = false;
 
   /**
@@ -87,7 +87,7 @@ export class Radio {
       button: this.#ptt,
       press: () => this.#press(),
       release: () => this.#release(),
-      // Nobody holds a hand up with a thumb.
+      // In a moderated room the raised hand stays up without holding the key.
       latch: () => this.#latch.checked || floor.mode === 'moderated',
       signal,
     });
@@ -102,7 +102,7 @@ export class Radio {
     this.#draw();
   }
 
-  /** Somebody may have connected, left or begun to listen in. */
+  /** Participants may have connected or left, or begun to monitor this room. */
   peopleChanged() {
     this.#draw();
   }
@@ -143,7 +143,7 @@ export class Radio {
     this.#follow();
     this.#mute.gate(this.#floor.live);
     if (!this.#guarded) return;
-    // A latch holds on to a wish, not to a refusal.
+    // A latched key ends with a refusal.
     if (this.#floor.own.state === 'refused' && this.#key.latched) this.#key.up();
     const { latched } = this.#key;
     const now = floorText(this.#floor, {
@@ -182,7 +182,8 @@ export class Radio {
     this.#wakeLock.set(guarded);
     if (!guarded) this.#key.up();
     if (was === null || !this.#talks) return;
-    // Somebody who holds a radio does not expect to be on the air; back on the radio the key is enough again.
+    // A person on a radio channel does not expect to be heard all the time; back on a radio channel
+    // the key suffices again.
     const hushed = !guarded && !this.#mute.muted;
     if (hushed) this.#mute.set(true);
     if (guarded && this.#hushed) this.#mute.set(false);
@@ -216,7 +217,7 @@ export class Radio {
   }
 
   /**
-   * Tells a change by ear: a tone, and a sentence to screen readers.
+   * Announces a change by ear: a tone, and a sentence for screen readers.
    *
    * @param {FloorDisplay | null} before
    * @param {FloorDisplay} now
@@ -240,7 +241,8 @@ export class Radio {
   }
 
   /**
-   * A mouse leaves the focus on what it clicked, and the space bar would press that again instead of talking.
+   * Returns the focus to the button: a mouse leaves it on what it clicked, and the space bar would
+   * press that again instead of talking.
    *
    * @param {MouseEvent} event
    */
@@ -250,7 +252,8 @@ export class Radio {
   }
 
   /**
-   * Does likewise for a list: after a choice made with a pointer, the space bar would open it again.
+   * Does the same for a list: after a choice made with a pointer, the space bar would open the list
+   * again.
    *
    * @param {AbortSignal} signal
    */
@@ -266,7 +269,7 @@ export class Radio {
 }
 
 /**
- * Which tone tells that a state was entered, given the one before.
+ * Returns the tone for a state, given the state before.
  *
  * @type {Partial<Record<FloorDisplay['state'], (before: FloorDisplay['state']) => Tune | false>>}
  */
@@ -278,7 +281,7 @@ const CUES = {
   revoked: (before) => before !== 'ending' && 'revoked',
   // The connection is dead: the rest was not heard.
   offline: (before) => WISHED.has(before) && 'refused',
-  // Where several may talk, the others go on.
+  // If several may talk, the others continue.
   taken: (before) => TALKED.has(before) && 'ended',
   free: (before) => (TALKED.has(before) ? 'ended' : before === 'taken' && 'freed'),
 };
@@ -286,11 +289,11 @@ const CUES = {
 const TALKED = new Set(['held', 'ending']);
 const WISHED = new Set(['asking', 'queued', 'held', 'ending']);
 
-// Those that a server with tones of its own plays.
+// Tones that the server plays if its own tones are on.
 /** @type {Set<Tune>} */
 const SERVED = new Set(['granted', 'refused', 'ended']);
 
-// States whose remark is read aloud as well; that of the others is only on the page.
+// States whose second line is read aloud as well; that of the others is only on the page.
 const OWN = new Set(['queued', 'denied', 'revoked', 'ending']);
 
 /** @param {number} ms */

@@ -1,4 +1,5 @@
-// The room on the page: its people, the state of the connection in words, and the person's own controls.
+// The room on the page: its people, the state of the connection in words, and the person's own
+// controls.
 
 /** @import { AlarmTopic, CallState, Mode, ServerEvent } from '../types' */
 /** @import { Mute } from '../model/mute.js' */
@@ -21,7 +22,7 @@ import { RosterList } from './roster.js';
 
 const QUALITY_MS = 2_000;
 const COPIED_MS = 2_000;
-// A refusal that passes by itself is gone by then.
+// A refusal that passes by itself is over by then.
 const NOTICE_MS = 8_000;
 
 export class Room {
@@ -138,7 +139,7 @@ export class Room {
 
   #drawTitle() {
     const { state, room, why, silence } = this.#call;
-    // On a dead line nobody is known to talk.
+    // On a dead connection nobody is known to talk.
     const talkers = why || silence ? [] : this.roster.talkers;
     let now = '';
     if (state !== 'connected') now = `${state === 'connecting' ? 'Connecting' : 'Reconnecting'} · `;
@@ -157,7 +158,8 @@ export class Room {
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
     if (state !== 'connected' || why || silence) this.#forgetQuality();
-    // Without the room's events nobody is known to talk; the list that comes with their return tells anew.
+    // Without the room's events nobody is known to talk; the list that comes with a new connection
+    // restores that.
     if (state !== 'connected' || why) this.roster.hush();
     const draw = () => put(this.#words, words(state, retryAt, why, silence));
     draw();
@@ -166,14 +168,14 @@ export class Room {
     this.#sayState(state, why, silence);
   }
 
-  /** What was measured before trouble says nothing about the connection after it. */
+  /** Forgets the measurements: those before trouble say nothing about the connection after it. */
   #forgetQuality() {
     this.#quality.textContent = '';
     this.#stats = new CallStats();
   }
 
   /**
-   * The words on the page count seconds; a screen reader hears each state once.
+   * Reads each state aloud once, while the words on the page count seconds.
    *
    * @param {CallState} state
    * @param {string} why
@@ -209,7 +211,7 @@ export class Room {
   }
 
   /**
-   * Shows, and reads out, a notice that must not be missed.
+   * Shows, and reads aloud, a notice that must not be missed.
    *
    * @param {string} sentence '' takes the notice away if it is about the same thing
    * @param {AlarmTopic} about a 'refusal' goes away by itself
@@ -225,7 +227,7 @@ export class Room {
 
   #dismiss() {
     this.alarm('');
-    // The focus was on the button that is gone now.
+    // The focus was on the button that is now hidden.
     this.#heading.focus({ preventScroll: true });
   }
 }
@@ -238,7 +240,7 @@ export class Room {
  */
 function words(state, retryAt, why, silence) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
-  // Nobody answers and the path has not been given up yet: sound may still pass, or not.
+  // The server does not answer, but the path has not been given up yet: sound may still pass.
   if (state === 'connected' && why) return 'Checking the connection…';
   if (state === 'connected') return silence ? `No sound for ${silence}\u00a0s…` : 'Connected';
   const left = `${seconds}\u00a0s`;
@@ -252,7 +254,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Plain http has no clipboard interface; the old way needs selected text.
+    // A page over plain HTTP has no clipboard API; the old way needs selected text.
     const field = document.createElement('textarea');
     field.value = text;
     field.className = 'aside';

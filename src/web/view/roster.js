@@ -1,4 +1,4 @@
-// The list of people on the page, drawn from the roster.
+// The page's list of participants, drawn from the roster.
 
 /** @import { Doing, Participant, Talker } from '../types' */
 /** @import { Roster, RosterEvent } from '../model/roster.js' */
@@ -61,7 +61,7 @@ export class RosterList {
    * Shows the floor.
    *
    * @param {ReadonlyMap<string, Talker>} holders by id
-   * @param {string[]} queue ids of those who wait
+   * @param {string[]} queue ids of the waiting participants
    * @param {boolean} grants offer to give the floor to these
    */
   mark(holders, queue, grants) {
@@ -130,12 +130,12 @@ export class RosterList {
 function initials(name) {
   const words = name.split(/[\s._-]+/).filter(Boolean);
   const letters = words.length > 1 ? [words[0], words.at(-1) ?? ''] : words;
-  // The joiner that does not join keeps Arabic initials two letters instead of one.
+  // A zero-width non-joiner keeps Arabic initials two letters instead of one.
   return letters.map((word) => [...word][0]).join('\u200c').toLocaleUpperCase();
 }
 
 /**
- * The same name has the same colour everywhere and after every return.
+ * Returns a colour for a name, always the same one.
  *
  * @param {string} name
  */

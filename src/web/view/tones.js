@@ -1,10 +1,12 @@
-// Short tones for what happens on the floor, for people who do not look at the page. They can be switched off.
+// Short tones for changes of the floor, for people who do not look at the page. They can be
+// switched off.
 
 /** @import { Settings } from '../model/settings.js' */
 
 /** @typedef {'granted' | 'queued' | 'refused' | 'revoked' | 'ended' | 'freed' | 'warning'} Tune */
 
-// Each tone: frequency, when it begins, how long it sounds (Hz, s, s). Rising is good news, falling is bad.
+// Each tone: frequency, start and duration (Hz, s, s). Rising tones are good news, falling ones
+// bad.
 /** @type {Record<Tune, [number, number, number][]>} */
 const TUNES = {
   granted: [[880, 0, 0.07], [1320, 0.08, 0.09]],
@@ -16,7 +18,7 @@ const TUNES = {
   warning: [[740, 0, 0.05], [740, 0.1, 0.05], [740, 0.2, 0.05]],
 };
 
-// Under the voices, and with edges soft enough not to click.
+// Quieter than the voices, with soft edges that do not click.
 const LOUDNESS = 0.12;
 const EDGE_S = 0.008;
 
@@ -45,7 +47,8 @@ export class Tones {
   play(name) {
     if (!this.#on) return;
     const context = (this.#context ??= new AudioContext());
-    // Browsers want a touch or a key first; what cannot sound now would be out of place later.
+    // Browsers require a touch or a key press first; a tone that cannot sound now would be out of
+    // place later.
     if (context.state !== 'running') {
       context.resume();
       if (!navigator.userActivation?.isActive) return;

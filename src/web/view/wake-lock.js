@@ -1,4 +1,5 @@
-// Keeps the screen on while a radio channel is in use: a phone that locks itself hides the page, and that releases the key.
+// Keeps the screen on while a radio channel is in use: a phone that locks itself hides the page,
+// which releases the key.
 
 export class WakeLock {
   #wanted = false;
@@ -7,7 +8,7 @@ export class WakeLock {
 
   /** @param {AbortSignal} signal ends it */
   constructor(signal) {
-    // The system takes the lock away with the page's visibility.
+    // The system drops the lock when the page is hidden.
     document.addEventListener('visibilitychange', () => this.#hold(), { signal });
     signal.addEventListener('abort', () => this.set(false));
   }
@@ -28,7 +29,7 @@ export class WakeLock {
     try {
       this.#lock = await navigator.wakeLock?.request('screen');
     } catch {
-      // Refused, for want of battery say: the screen behaves as on any page.
+      // Refused, for instance for lack of battery: the screen behaves as on any page.
     }
     if (!this.#wanted) this.#drop();
   }

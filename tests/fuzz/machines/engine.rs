@@ -1,4 +1,4 @@
-//! The engine: rooms, participants and packets in any order.
+//! Fuzzes the engine: rooms, participants and packets in any order.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex};
@@ -22,11 +22,13 @@ use mixer::{
 
 use super::{MOST_TICKS, Operations};
 
-/// Rooms, joins, leaves, settings, packets: run twice, the second time with the first participant's voice upside
-/// down. It must not hear the difference, nor anybody anything over the ceiling.
+/// Applies joins, leaves, settings and packets twice, the second time with the first participant's
+/// voice inverted. That participant must not hear a difference, and no participant may hear
+/// anything above the ceiling.
 ///
-/// The voices are either all so quiet that no limiter moves, and then nothing but rounding may differ; or loud, and
-/// then only the ceiling is watched: where a limiter's hold ends hangs on the last bit of a peak.
+/// The voices are either so quiet that no limiter acts, and then the two runs may differ only by
+/// rounding; or they are loud, and then only the ceiling is checked, because the end of a limiter's
+/// hold depends on the last bit of a peak.
 pub fn engine(bytes: &[u8]) {
     let loud = bytes.first().is_some_and(|first| first & 4 != 0);
     if loud {
@@ -44,10 +46,10 @@ pub fn engine(bytes: &[u8]) {
 /// +12 dBFS: libopus does not clip either.
 const LOUDEST: f32 = 4.0;
 
-/// Every place taken, every gain at +12 dB: still under the limiter's knee.
+/// With every place taken and every gain at +12 dB the sum is still below the limiter's knee.
 const QUIETEST: f32 = KNEE / (4.0 * (PLACES + 1) as f32);
 
-/// What the first participant heard.
+/// Performs the operations; returns what the first participant heard.
 fn perform(bytes: &[u8], amplitude: f32) -> Vec<f32> {
     let mut operations = Operations(bytes);
     let (layout, tick) = operations.layout();
@@ -103,7 +105,7 @@ impl Stage {
         let high = u32::from(operation >> 3);
         match operation & 7 {
             0 => self.join(operations.byte() as u32 % 12, high % 3),
-            // The first stays, or there is nothing to compare.
+            // The first participant stays, because its output is compared.
             1 => self.apply(Command::RemoveParticipant(ParticipantId(2 + high % 12))),
             2 => self.set(high, operations.byte()),
             3 => self.reshape(high, operations.byte()),
@@ -230,7 +232,7 @@ impl Stage {
         self.apply(Command::SetGains(id, Box::new(change)));
     }
 
-    /// A tick's packet of everybody, with a voice that lasts.
+    /// Sends each participant's packet of one tick, with a voice that lasts.
     fn everybody_talks(&mut self, operation: u8) {
         let number = self.slot / self.settings.tick.slots() as u64;
         let samples = self.settings.tick.samples() as u64;
@@ -260,7 +262,7 @@ impl Stage {
         assert!(stats.participants <= PLACES && stats.rooms <= 3);
     }
 
-    /// Everybody leaves; nobody is lost on the way out.
+    /// Removes all rooms; every participant must come back from the engine.
     fn finish(mut self) -> Vec<f32> {
         for room in 0..3 {
             self.apply(Command::RemoveRoom(RoomId(room)));
@@ -272,7 +274,7 @@ impl Stage {
     }
 }
 
-/// A tone whose pitch and loudness the payload says.
+/// A tone whose pitch and level are given by the payload.
 struct Voice {
     amplitude: f32,
     channels: usize,
@@ -313,7 +315,7 @@ impl Decode for Voice {
     }
 }
 
-/// Where an encoder would be: checks what it is given, and keeps it for the first participant.
+/// A fake encoder: checks the frames that it is given, and keeps them for the first participant.
 struct Ear(Option<Arc<Mutex<Vec<f32>>>>);
 
 impl Encode for Ear {
@@ -343,7 +345,7 @@ impl Encode for Ear {
     }
 }
 
-/// Counts who comes back; nobody may be named in a packet to themselves.
+/// Counts the participants that come back; no packet may name its receiver as a contributor.
 #[derive(Default)]
 struct Outlet {
     participants: usize,

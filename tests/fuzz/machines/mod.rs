@@ -1,4 +1,5 @@
-//! What has a memory: playout, decoder and engine. The bytes are a list of operations in virtual time.
+//! Fuzz targets with state: playout, decoder and engine. The input is a list of operations in
+//! virtual time.
 
 mod engine;
 
@@ -11,7 +12,7 @@ use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 pub use engine::engine;
 
-/// Takes operations off the front; what is not there is zero.
+/// Reads operations from the front of the input; missing bytes are zero.
 struct Operations<'a>(&'a [u8]);
 
 impl<'a> Operations<'a> {
@@ -40,12 +41,13 @@ impl<'a> Operations<'a> {
         (layout, tick)
     }
 
-    /// Up to 255 bytes as they are, or a packet that is sure to decode.
+    /// Returns up to 255 bytes of the input, or a packet that always decodes.
     fn payload(&mut self) -> Payload {
         let kind = self.byte();
         let bytes = match kind {
             0..=191 => self.bytes(usize::from(kind)).to_vec(),
-            // CELT of 2.5 ms to 20 ms, once or six times, empty frames: each is a loss to libopus, and valid.
+            // One or six empty CELT frames of 2.5 ms to 20 ms: valid packets that libopus treats as
+            // losses.
             kind => {
                 let toc = (28 | kind & 3) << 3 | kind & 4;
                 if kind & 8 == 0 {
@@ -59,12 +61,15 @@ impl<'a> Operations<'a> {
     }
 }
 
-/// Ticks run for one input: enough for any delay to show, few enough for thousands of inputs a second.
+/// Ticks run for one input: enough for any delay to show, few enough for thousands of inputs per
+/// second.
 const MOST_TICKS: usize = 300;
 
-/// Packets with any sequence number, time, source and content, at any time; frames pulled between.
+/// Pushes packets with any sequence number, time, source and content at any time, and pulls frames
+/// in between.
 ///
-/// One input in two is decoded by libopus; the other half goes twenty times as fast.
+/// Half of the inputs use libopus; the other half use a fake decoder, which makes them twenty times
+/// faster.
 pub fn playout(bytes: &[u8]) {
     let mut operations = Operations(bytes);
     let (layout, tick) = operations.layout();
@@ -79,7 +84,7 @@ pub fn playout(bytes: &[u8]) {
     let (mut ticks, mut played, mut pushed) = (0usize, 0, 0);
     while let Some(operation) = operations.next() {
         match operation % 8 {
-            // The next packet, as an honest sender sends it.
+            // The next packet of a regular sender.
             0..=2 => {
                 let payload = operations.payload();
                 seq = seq.plus(1);
@@ -89,7 +94,7 @@ pub fn playout(bytes: &[u8]) {
                     opus_toc::shape(payload.as_slice()).map_or(960, |shape| shape.samples);
                 time = time.plus(samples as u32);
             }
-            // One from elsewhere in the stream, then on as before.
+            // A packet from elsewhere in the stream; afterwards the stream continues.
             3 => {
                 let far = (
                     operations.short(),
@@ -99,7 +104,7 @@ pub fn playout(bytes: &[u8]) {
                 push(&mut playout, packet, operations.payload(), now);
                 pushed += 1;
             }
-            // The sender begins anew.
+            // The sender restarts its stream.
             4 => {
                 ssrc += u32::from(operation >> 4 & 1);
                 seq = Seq(operations.short());
@@ -128,7 +133,8 @@ pub fn playout(bytes: &[u8]) {
     assert!(ticks_played <= ticks as u64 && played <= ticks as u64);
 }
 
-/// A saw tooth, a little off any common period, for whatever has the shape of a packet.
+/// A fake decoder that returns a sawtooth of an unusual period for any payload with the shape of a
+/// packet.
 struct Saw {
     at: usize,
     layout: Layout,
@@ -180,14 +186,14 @@ fn pull(playout: &mut Playout, now: Time, frame: &mut Frame) {
     }
 }
 
-/// Any payloads in a row through one decoder: with and without loss between them.
+/// Decodes any payloads in a row with one decoder, with and without losses in between.
 pub fn decoder(bytes: &[u8]) {
     let mut operations = Operations(bytes);
     let (layout, _) = operations.layout();
     let channels = layout.channels();
     let mut decoder = OpusDecoder::new(layout);
     let mut pcm = vec![f32::NAN; MAX_PACKET_SAMPLES * channels];
-    // Decoding is what takes time: one input may not take more than a second of it.
+    // Decoding takes the time: one input must stay below a second.
     for _ in 0..200 {
         let Some(operation) = operations.next() else {
             return;

@@ -1,4 +1,4 @@
-//! WAV files as recorders, converters and pipes write them, made here byte by byte.
+//! WAV files as recorders, converters and pipes write them, built byte by byte.
 
 mod properties;
 
@@ -10,29 +10,29 @@ use super::super::tones::{amplitude, sine};
 use super::super::{open, read_all};
 use super::*;
 
-/// A WAV file of a tone of amplitude 0.25, half a second long, and what its header says.
+/// A WAV file with half a second of a tone of amplitude 0.25, and the fields of its header.
 #[derive(Clone)]
 struct File {
     id: &'static [u8; 4],
     tag: u16,
     channels: u16,
     rate_hz: u32,
-    /// Bytes that a sample takes.
+    /// Bytes of a sample.
     bytes: u16,
-    /// Bits the header says.
+    /// Bits per sample in the header.
     bits: u16,
     /// Bits that are used, the upper ones.
     valid_bits: u16,
     byte_rate: Option<u32>,
     align: Option<u16>,
-    /// The format chunk is cut or filled up to this.
+    /// The length to which the format chunk is cut or padded.
     format_bytes: usize,
     extensible: bool,
-    /// Chunks before the format.
+    /// Chunks before the format chunk.
     before: Vec<u8>,
-    /// The size that the header gives the samples.
+    /// Size of the samples in the header.
     size: Option<u32>,
-    /// What follows the samples.
+    /// Bytes after the samples.
     after: Vec<u8>,
 }
 
@@ -152,7 +152,7 @@ fn play(bytes: Vec<u8>) -> Result<Vec<f32>, PcmError> {
     read_all(&mut WavSource::new(Cursor::new(bytes))?)
 }
 
-/// The file plays whole, at its level, and nothing beside it.
+/// Asserts that the file plays completely, at its level, and that nothing else is heard.
 fn plays(file: &File, what: &str) {
     let pcm = play(file.bytes()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(pcm.len(), FRAMES, "{what}");
@@ -165,7 +165,7 @@ fn plays(file: &File, what: &str) {
 }
 
 #[test]
-fn every_encoding_plays_at_its_level() {
+fn every_wav_encoding_plays_at_its_level() {
     let mut files = vec![
         ("float 32", File::of(3, 32)),
         ("float 64", File::of(3, 64)),
@@ -203,7 +203,7 @@ fn every_encoding_plays_at_its_level() {
 }
 
 #[test]
-fn valid_bits_are_the_upper_bits_of_their_container() {
+fn wav_valid_bits_are_the_upper_bits_of_their_container() {
     for (bytes, valid_bits) in [(2, 12), (3, 20), (4, 20), (4, 24), (4, 16)] {
         let file = File {
             bytes,
@@ -214,7 +214,7 @@ fn valid_bits_are_the_upper_bits_of_their_container() {
             &file.extensible(),
             &format!("{valid_bits} of {bytes} bytes"),
         );
-        // The older form, in which only the alignment tells how large the container is.
+        // The older form, in which only the alignment tells the size of the container.
         let file = File {
             bytes,
             ..File::pcm(valid_bits)
@@ -227,7 +227,7 @@ fn valid_bits_are_the_upper_bits_of_their_container() {
 }
 
 #[test]
-fn a_size_that_was_never_filled_in_means_the_rest_of_the_file() {
+fn wav_size_that_was_never_filled_in_means_the_rest_of_the_file() {
     for size in [0, 0x7fff_ffff, u32::MAX, 0x7fff_f000, 0x8000_0000, 1 << 30] {
         for id in [b"RIFF", b"RF64"] {
             let size = Some(size);
@@ -239,7 +239,7 @@ fn a_size_that_was_never_filled_in_means_the_rest_of_the_file() {
             plays(&file, &format!("{size:?}"));
         }
     }
-    // RF64 whose long size was not filled in either.
+    // RF64 whose 64-bit size was not filled in either.
     let mut bytes = File {
         id: b"RF64",
         size: Some(u32::MAX),
@@ -253,7 +253,7 @@ fn a_size_that_was_never_filled_in_means_the_rest_of_the_file() {
 }
 
 #[test]
-fn an_empty_file_is_empty_even_if_other_chunks_follow() {
+fn empty_wav_file_is_empty_even_if_other_chunks_follow() {
     for (size, after) in [
         (0, Vec::new()),
         (0, chunk(b"LIST", b"INFOISFT....")),
@@ -274,7 +274,7 @@ fn an_empty_file_is_empty_even_if_other_chunks_follow() {
 }
 
 #[test]
-fn chunks_beside_the_samples_are_passed_over() {
+fn other_wav_chunks_are_skipped() {
     let mut unpadded = chunk(b"inst", &[60, 0, 0, 127, 0, 127, 0]);
     unpadded.pop();
     for (what, before) in [
@@ -296,7 +296,7 @@ fn chunks_beside_the_samples_are_passed_over() {
 }
 
 #[test]
-fn format_chunks_of_any_length_are_read() {
+fn wav_format_chunks_of_any_length_are_read() {
     for format_bytes in [14, 16, 17, 18, 20, 24, 40, 50, 1_000] {
         for file in [File::pcm(16), File::pcm(8), File::of(7, 8)] {
             let file = File {
@@ -309,7 +309,7 @@ fn format_chunks_of_any_length_are_read() {
 }
 
 #[test]
-fn byte_rates_and_alignments_that_are_wrong_change_nothing() {
+fn wrong_wav_byte_rates_and_alignments_are_ignored() {
     for channels in [1, 2] {
         for byte_rate in [None, Some(0), Some(44_100), Some(u32::MAX)] {
             for align in [None, Some(0), Some(1), Some(3), Some(8), Some(u16::MAX)] {
@@ -328,7 +328,7 @@ fn byte_rates_and_alignments_that_are_wrong_change_nothing() {
 }
 
 #[test]
-fn the_rest_of_a_frame_is_left_out() {
+fn incomplete_wav_frame_at_the_end_is_dropped() {
     for extra in 1..4 {
         let file = File {
             channels: 2,
@@ -341,7 +341,7 @@ fn the_rest_of_a_frame_is_left_out() {
 }
 
 #[test]
-fn format_that_cannot_be_played_is_named() {
+fn unplayable_wav_format_is_refused_by_name() {
     let named = [
         (File::of(2, 4), "Microsoft ADPCM (format 0x0002)"),
         (File::of(0x11, 4), "IMA ADPCM"),
@@ -399,7 +399,7 @@ fn format_that_cannot_be_played_is_named() {
 }
 
 #[test]
-fn file_that_is_no_whole_wav_is_refused_with_the_reason() {
+fn incomplete_wav_file_is_refused_with_the_reason() {
     let mut film = File::pcm(16).bytes();
     film[8..12].copy_from_slice(b"AVI ");
     assert!(play(film).unwrap_err().to_string().contains("type `AVI `"));
@@ -420,7 +420,7 @@ fn file_that_is_no_whole_wav_is_refused_with_the_reason() {
     }
 }
 
-/// The file without its samples, of which there are none for formats that cannot be played.
+/// Returns the file without its samples, of which formats that cannot be played have none.
 fn header_of(file: &File) -> Vec<u8> {
     let silent = File {
         bytes: 1,
@@ -435,7 +435,7 @@ fn header_of(file: &File) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_is_known_by_its_first_bytes() {
+fn file_format_is_recognised_by_its_first_bytes() {
     let path = std::env::temp_dir().join(format!("mixminus-rf64-{}", std::process::id()));
     for (id, size) in [(b"RIFF", None), (b"RF64", Some(u32::MAX))] {
         let file = File {

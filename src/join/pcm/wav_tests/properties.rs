@@ -1,4 +1,4 @@
-//! What holds for any WAV file, and for those that this writes itself.
+//! Properties of any WAV file, and of the WAV files that the client writes.
 
 use std::io::Cursor;
 
@@ -31,7 +31,7 @@ fn wav(spec: WavSpec, frames: usize) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn any_wav_keeps_its_length_and_its_tone(
+    fn wav_reading_keeps_length_and_tone_of_any_format(
         rate_hz in prop::sample::select(vec![8_000u32, 16_000, 44_100, 48_000, 96_000]),
         channels in 1u16..=6,
         (bits_per_sample, sample_format) in prop::sample::select(vec![
@@ -53,9 +53,10 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
-    /// Whatever stands in the header: there is no panic, and no more sound than the bytes hold.
+    /// Whatever the header contains: reading causes no panic and gives no more audio than the bytes
+    /// hold.
     #[test]
-    fn a_damaged_file_never_plays_more_than_it_holds(
+    fn damaged_wav_file_never_plays_more_than_it_holds(
         id in prop::sample::select(vec![b"RIFF", b"RF64"]),
         is_extensible: bool,
         at in 0usize..110,
@@ -84,14 +85,14 @@ proptest! {
 }
 
 #[test]
-fn what_was_written_is_read_back() {
+fn wav_sink_output_is_read_back_by_the_wav_source() {
     let dir = std::env::temp_dir().join(format!("mixminus-wav-{}", std::process::id()));
     let pcm = sine(440.0, 48_000, 48_123);
     let mut sink = Box::new(WavSink::new(std::fs::File::create(&dir).unwrap()).unwrap());
     sink.write(&pcm).unwrap();
     sink.finish().unwrap();
     let mut source = open(&dir);
-    // The name says nothing, the first bytes do.
+    // The file is recognised by its first bytes, not by its name.
     let read = read_all(source.as_mut().unwrap().as_mut()).unwrap();
     std::fs::remove_file(&dir).unwrap();
     assert_eq!(read.len(), pcm.len());
@@ -103,7 +104,7 @@ fn what_was_written_is_read_back() {
 }
 
 #[test]
-fn a_file_cut_short_plays_as_far_as_it_goes() {
+fn truncated_wav_file_plays_to_its_end() {
     let spec = WavSpec {
         channels: 2,
         sample_rate: 48_000,
@@ -117,7 +118,7 @@ fn a_file_cut_short_plays_as_far_as_it_goes() {
 }
 
 #[test]
-fn samples_stay_within_sixteen_bits() {
+fn wav_samples_are_limited_to_sixteen_bits() {
     assert_eq!(to_s16(1.5), i16::MAX);
     assert_eq!(to_s16(-1.5), i16::MIN);
     assert_eq!(to_s16(f32::NAN), 0);

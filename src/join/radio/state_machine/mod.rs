@@ -1,91 +1,91 @@
-//! The state machine of a radio: from the key, the voice, the network and the server it decides whether
-//! the client may talk, when audio is sent, and what the server is asked.
+//! The state machine of a radio: from the key, the voice, the network and the server it decides
+//! whether the client may talk, when audio is sent, and what to ask of the server.
 //!
 //! Pure: inputs and the time go in, actions come out. It is the client's side of floor control
-//! (3GPP TS 24.380, 6.2.4) with the timers that a reliable channel leaves of it.
+//! (3GPP TS 24.380, 6.2.4), with the timers that a reliable channel still needs.
 
 use std::time::{Duration, Instant};
 
 use super::server_events::ServerEvent;
 
-/// What happens to a radio.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// The key was pressed, or a voice was heard.
     Press,
     /// The key was released, or the voice has ended.
     Release,
-    /// The one or the other: what ends the wish to talk if there is one, and otherwise begins it.
+    /// Releases if the user wants to talk at the moment, otherwise presses.
     Toggle,
-    /// The uplink began to send, or has sent its last packet.
+    /// The uplink has started to send (`true`), or has sent its last packet.
     Sending(bool),
-    /// The server said something.
+    /// An event of the server arrived.
     ServerEvent(ServerEvent),
-    /// A connection is there.
+    /// A connection is established.
     Connected,
-    /// It is lost, and with it all that the server had granted.
+    /// The connection is lost, and with it everything that the server had granted.
     Lost,
-    /// The deadline has come.
+    /// The deadline has passed.
     Time,
 }
 
 /// What the client is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RadioAction {
-    /// The uplink may send.
+    /// Let the uplink send.
     Open,
-    /// The uplink must not send, after what was said up to now.
+    /// Let the uplink send only what was said up to now.
     Shut,
-    /// Ask for the floor; the answer carries this number.
+    /// Request the floor; the response carries this number.
     Request(u64),
-    /// Give the floor back, or the request.
+    /// Release the floor, or withdraw the request.
     Release,
-    /// Say that it came to nothing, and why.
+    /// Report that the request failed, and why.
     Fail(&'static str),
 }
 
-/// What tells that there is something to say.
+/// What presses and releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     /// A key.
     Key,
-    /// A voice that is loud enough: the uplink itself sees to the moment, and is open all the time
-    /// unless what it would send is not wanted.
+    /// A voice that is loud enough. The uplink detects it; its gate is open unless what it would
+    /// send is not wanted.
     Voice,
 }
 
-/// The state machine of one participant in a room with a floor.
+/// The state machine of one participant in a room with floor control.
 #[derive(Debug)]
 pub struct RadioMachine {
     room: String,
     trigger: Trigger,
-    /// The own public name, as far as it is known.
+    /// The own participant id, if known.
     own: Option<String>,
     has_floor: bool,
     is_connected: bool,
     is_pressed: bool,
     is_open: bool,
     floor: Floor,
-    /// The last packet is on its way to be sent; by then it must have been.
+    /// The uplink still has to send its last packet, at the latest at this instant.
     ending: Option<Instant>,
     requests: u64,
 }
 
-/// How the own request stands.
+/// The state of the own request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Floor {
-    /// There is none.
+    /// There is no request.
     None,
-    /// It is not answered yet.
+    /// The request has not been answered yet.
     Asked { id: u64, until: Instant },
-    /// Others come first.
+    /// The request waits in the queue.
     Queued { id: u64 },
-    /// It is granted; revoked, it lasts until then.
+    /// The floor is granted; if it is revoked, it ends at `until`.
     Held { until: Option<Instant> },
 }
 
 impl RadioMachine {
-    /// Of a participant of `room` who is not connected yet.
+    /// Creates the state machine of a participant of `room` that is not connected yet.
     pub fn new(room: String, trigger: Trigger) -> RadioMachine {
         RadioMachine {
             room,
@@ -101,23 +101,23 @@ impl RadioMachine {
         }
     }
 
-    /// Who the participant is, from now on.
+    /// Sets the own participant id.
     pub fn call(&mut self, own: Option<String>) {
         self.own = own;
     }
 
-    /// When [`Input::Time`] is due.
+    /// Returns when [`Input::Time`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         let floor = match self.floor {
             Floor::Asked { until, .. } => Some(until),
-            // A floor that is being given back anyway is not watched any more.
+            // The end of the grace does not matter while the floor is being released.
             Floor::Held { until } => until.filter(|_| self.ending.is_none()),
             Floor::None | Floor::Queued { .. } => None,
         };
         [floor, self.ending].into_iter().flatten().min()
     }
 
-    /// Takes one input; gives the actions, to be carried out in this order.
+    /// Handles one input; returns the actions, to be carried out in this order.
     pub fn take(&mut self, input: Input, now: Instant) -> Vec<RadioAction> {
         let mut actions = Vec::new();
         match input {
@@ -125,7 +125,8 @@ impl RadioMachine {
             Input::Release => self.release(now, &mut actions),
             Input::Toggle if self.wants_to_talk() => self.release(now, &mut actions),
             Input::Toggle => {
-                // Pressed still, but denied or cut off meanwhile: to be pressed anew.
+                // The key is still pressed, but the request was denied or revoked meanwhile: press
+                // anew.
                 self.release(now, &mut actions);
                 self.press(now, &mut actions);
             }
@@ -143,7 +144,7 @@ impl RadioMachine {
         actions
     }
 
-    /// Whether a key that is pressed is of any effect.
+    /// Whether the pressed key still has an effect.
     fn wants_to_talk(&self) -> bool {
         let waits = matches!(self.floor, Floor::Asked { .. } | Floor::Queued { .. });
         self.is_pressed && (self.is_open || waits)
@@ -159,7 +160,7 @@ impl RadioMachine {
         }
         self.ending = None;
         self.open(actions);
-        // Pressed again while the last words are still on their way, it is the same floor.
+        // If the key is pressed again while the last words are still being sent, the floor is kept.
         if self.has_floor && self.floor == Floor::None {
             self.request(now, actions);
         }
@@ -170,7 +171,7 @@ impl RadioMachine {
             return;
         }
         if self.trigger == Trigger::Voice {
-            // The end of a voice is told after its last packet.
+            // The end of a voice is reported after its last packet.
             self.ending = None;
             self.let_go(actions);
             return self.open(actions);
@@ -242,7 +243,7 @@ impl RadioMachine {
         }
     }
 
-    /// The room has a floor, or has none.
+    /// Applies whether the room has floor control.
     fn mode(&mut self, has_floor: bool, now: Instant, actions: &mut Vec<RadioAction>) {
         self.has_floor = has_floor;
         match (has_floor, self.floor) {
@@ -279,7 +280,7 @@ impl RadioMachine {
         }
     }
 
-    /// The floor is gone without a word of ours.
+    /// Handles the loss of the floor without a release.
     fn end(&mut self, actions: &mut Vec<RadioAction>) {
         self.floor = Floor::None;
         self.ending = None;
@@ -288,7 +289,8 @@ impl RadioMachine {
 
     fn lose(&mut self, actions: &mut Vec<RadioAction>) {
         self.is_connected = false;
-        // Not known before the room is told again: asking in vain does no harm.
+        // The room's mode is unknown until the next event `room`; a request without floor control
+        // does no harm.
         self.has_floor = true;
         self.floor = Floor::None;
         self.ending = None;
@@ -329,10 +331,11 @@ impl RadioMachine {
     }
 }
 
-/// How long an answer is waited for: a lost connection is noticed by then, or nearly.
+/// How long the client waits for a response: about as long as a lost connection takes to be
+/// noticed.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// How long the uplink may take to send what was said before the key was released.
+/// How long the uplink may take to send what was said before the release.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

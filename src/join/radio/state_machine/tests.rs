@@ -1,8 +1,8 @@
-//! The radio's inputs, and the actions each must lead to.
+//! The radio's inputs, and the actions that each must cause.
 
 use super::*;
 
-/// A radio that is in `lobby` as `me`.
+/// Returns a radio that has joined `lobby` with the id `me`.
 fn radio(trigger: Trigger) -> RadioMachine {
     let mut radio = RadioMachine::new("lobby".to_owned(), trigger);
     radio.call(Some("me".to_owned()));
@@ -52,7 +52,7 @@ fn check(trigger: Trigger, steps: &[(Input, &[RadioAction])]) {
 use RadioAction::{Fail, Open, Release, Request, Shut};
 
 #[test]
-fn radio_gives_the_floor_back_after_the_last_packet() {
+fn radio_releases_the_floor_after_the_last_packet() {
     let now = Instant::now();
     run(
         &mut radio(Trigger::Key),
@@ -80,7 +80,7 @@ fn press_before_the_last_packet_continues_the_talk_spurt() {
             (granted(1), &[]),
             (Input::Release, &[Shut]),
             (Input::Press, &[Open]),
-            // The end of the first part was on its way.
+            // The end of the first part is still being sent.
             (Input::Sending(false), &[]),
             (Input::Release, &[Shut]),
             (Input::Sending(false), &[Release]),
@@ -89,7 +89,7 @@ fn press_before_the_last_packet_continues_the_talk_spurt() {
 }
 
 #[test]
-fn radio_gives_the_floor_back_if_the_uplink_never_ends() {
+fn radio_releases_the_floor_if_the_uplink_never_ends() {
     let now = Instant::now();
     let mut radio = radio(Trigger::Key);
     run(
@@ -108,7 +108,7 @@ fn radio_gives_the_floor_back_if_the_uplink_never_ends() {
 }
 
 #[test]
-fn queued_radio_is_silent_until_its_turn() {
+fn queued_radio_is_silent_until_the_floor_is_granted() {
     let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(1) });
     check(
         Trigger::Key,
@@ -122,14 +122,14 @@ fn queued_radio_is_silent_until_its_turn() {
             ),
             (Input::Release, &[Shut]),
             (Input::Sending(false), &[Release]),
-            // And who does not wait for it gives it up.
+            // Pressing again withdraws a queued request.
             (Input::Press, &[Open, Request(2)]),
             (
                 Input::ServerEvent(ServerEvent::Queued { id: Some(2) }),
                 &[Shut],
             ),
             (Input::Release, &[Release]),
-            // A promotion that crosses this is none of ours any more.
+            // A grant that arrives after the withdrawal is ignored.
             (Input::ServerEvent(ServerEvent::Granted { id: None }), &[]),
         ],
     );
@@ -148,7 +148,7 @@ fn denied_radio_must_be_pressed_again() {
             (idle("lobby"), &[]),
             (Input::Release, &[]),
             (Input::Press, &[Open, Request(2)]),
-            // An answer to another request is not ours.
+            // The response to an earlier request is ignored.
             (Input::ServerEvent(ServerEvent::Denied { id: Some(1) }), &[]),
             (granted(1), &[]),
             (granted(2), &[]),
@@ -194,12 +194,12 @@ fn revoked_radio_without_grace_stops_at_once() {
 }
 
 #[test]
-fn floor_that_the_server_took_is_not_given_back() {
+fn floor_that_the_server_ended_is_not_released() {
     check(
         Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
-            // That of before.
+            // The idle event of the time before the grant.
             (idle("lobby"), &[]),
             (granted(1), &[]),
             (idle("another"), &[]),
@@ -219,7 +219,7 @@ fn lost_connection_releases_the_floor() {
             (granted(1), &[]),
             (Input::Lost, &[Shut]),
             (Input::Connected, &[]),
-            // A key that was stuck meanwhile takes nothing.
+            // A key that was stuck during the loss requests nothing.
             (room(true), &[]),
             (Input::Release, &[]),
             (Input::Lost, &[]),
@@ -232,7 +232,7 @@ fn lost_connection_releases_the_floor() {
 }
 
 #[test]
-fn toggle_asks_again_after_a_denial_a_revocation_or_a_lost_connection() {
+fn toggle_requests_again_after_a_denial_a_revocation_or_a_lost_connection() {
     let now = Instant::now();
     let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(2) });
     run(
@@ -244,7 +244,7 @@ fn toggle_asks_again_after_a_denial_a_revocation_or_a_lost_connection() {
                 Input::ServerEvent(ServerEvent::Denied { id: Some(1) }),
                 &[Shut],
             ),
-            // Who waits gives up, who is denied tries again.
+            // A queued request is withdrawn, a denied one is repeated.
             (Input::Toggle, &[Open, Request(2)]),
             (queued, &[Shut]),
             (Input::Toggle, &[Release]),
@@ -252,13 +252,13 @@ fn toggle_asks_again_after_a_denial_a_revocation_or_a_lost_connection() {
             (granted(3), &[]),
             (Input::Toggle, &[Shut]),
             (Input::Sending(false), &[Release]),
-            // Cut off.
+            // The floor is revoked.
             (Input::Toggle, &[Open, Request(4)]),
             (granted(4), &[]),
             (revoked(0), &[Shut]),
             (Input::Sending(false), &[Release]),
             (Input::Toggle, &[Open, Request(5)]),
-            // Lost and found.
+            // The connection is lost and re-established.
             (Input::Lost, &[Shut]),
             (Input::Toggle, &[Fail("not connected")]),
             (Input::Connected, &[]),
@@ -284,14 +284,14 @@ fn release_within_the_grace_leaves_one_deadline() {
     );
     run(&mut radio, released, &[(Input::Release, &[Shut])]);
     assert_eq!(radio.deadline(), Some(released + LAST_WORDS));
-    // A deadline that was over and changed nothing would be due again at once, and for ever.
+    // A deadline that has passed without effect would be due again at once, and for ever.
     assert_eq!(radio.take(Input::Time, now + grace), []);
     assert_eq!(radio.deadline(), Some(released + LAST_WORDS));
     assert_eq!(radio.take(Input::Time, released + LAST_WORDS), [Release]);
 }
 
 #[test]
-fn request_without_an_answer_is_given_up() {
+fn request_without_a_response_is_abandoned() {
     let now = Instant::now();
     let mut radio = radio(Trigger::Key);
     run(&mut radio, now, &[(Input::Press, &[Open, Request(1)])]);
@@ -301,13 +301,13 @@ fn request_without_an_answer_is_given_up() {
 }
 
 #[test]
-fn room_without_a_floor_is_not_asked() {
+fn room_without_floor_control_gets_no_request() {
     check(
         Trigger::Key,
         &[
             (room(false), &[]),
             (Input::Press, &[Open]),
-            // It gets one while somebody talks.
+            // The room gets floor control while the participant talks.
             (room(true), &[Request(1)]),
             (granted(1), &[]),
             (room(false), &[]),
@@ -334,7 +334,7 @@ fn server_without_floor_control_lets_everybody_talk() {
 }
 
 #[test]
-fn voice_trigger_stays_open_and_is_shut_only_when_denied_revoked_or_lost() {
+fn voice_gate_is_closed_only_after_a_denial_a_revocation_or_a_lost_connection() {
     check(
         Trigger::Voice,
         &[
@@ -357,7 +357,7 @@ fn voice_trigger_stays_open_and_is_shut_only_when_denied_revoked_or_lost() {
             (granted(4), &[]),
             (revoked(0), &[Shut]),
             (Input::Sending(false), &[Release]),
-            // What goes on is not asked for again; the next voice is.
+            // An ongoing voice does not request again; the next voice does.
             (Input::Release, &[Open]),
             (Input::Press, &[Request(5)]),
         ],
