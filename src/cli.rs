@@ -44,7 +44,7 @@ pub enum Command {
 #[derive(Debug, Default, Args)]
 pub struct Serve {
     /// TOML file with any of the settings below, named with underscores instead of dashes, and with
-    /// [[rooms]] tables
+    /// `[[rooms]]` tables
     #[arg(long, env = "MIXMINUS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Check the configuration, print it or its errors, and exit

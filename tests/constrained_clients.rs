@@ -18,10 +18,9 @@ use client::{Client, Kind};
 use common::sound::voice;
 use mixer::codec::g711::Law;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Codec, Decode, Encode};
+use mixer::codec::{Codec, Decode, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::{Layout, TickLength};
 use mixer::packet::Payload;
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_millis(20);
@@ -94,7 +93,7 @@ fn little(offer: String) -> String {
 
 /// A voice as Opus packets of 20 ms.
 fn speech(seconds: usize) -> Vec<&'static [u8]> {
-    let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+    let recipe = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
     let pcm = voice("human-en-female");
     let frames = pcm.chunks_exact(960).cycle().take(50 * seconds);

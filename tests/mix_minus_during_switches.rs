@@ -25,9 +25,8 @@ use common::test_server::TestServer;
 use common::wire::{Sent, Wire};
 use mixer::Payload;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, Encode};
+use mixer::codec::{Decode, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::{Layout, TickLength};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::whip_client::WhipEndpoint;
@@ -337,8 +336,8 @@ fn roles_in(periods: &[RolePeriod], from: Instant, until: Instant) -> Option<[bo
 /// Returns one window of the other tones, encoded and decoded, with the own tone `under_db` below
 /// them.
 fn coded(under_db: f64) -> Vec<f32> {
-    let recipe = Recipe::new(PROFILE, &ReceiverLimits::default(), TickLength::Ms20);
-    let mut encoder = OpusEncoder::new(&recipe);
+    let encoding = Encoding::new(PROFILE, &ReceiverLimits::default(), TickLength::Ms20);
+    let mut encoder = OpusEncoder::new(&encoding);
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let tone =
         |hz: f64, at: usize| 0.25 * (std::f64::consts::TAU * hz * at as f64 / RATE as f64).sin();

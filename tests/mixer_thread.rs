@@ -10,14 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
-use mixer::command::{Command, Shared};
+use mixer::codec::{Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
-use mixer::members::Members;
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Members, Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
 use mixminus::audio::{self, Audio, AudioConfig, MixerControl, MixerMetrics, Wakes};
 use mixminus::clock;
@@ -260,8 +257,8 @@ fn id(room: u32, seat: u32) -> ParticipantId {
     ParticipantId(1 + room + seat * ROOMS)
 }
 
-fn recipe() -> Recipe {
-    Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
+fn recipe() -> Encoding {
+    Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
 /// One second of a tone that comes and goes, so that gates and encoders have work.

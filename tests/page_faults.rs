@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
-use mixer::command::{Command, Shared};
+use mixer::codec::{Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
 use mixminus::audio::{self, AudioConfig, MixerControl, Wakes};
 use mixminus::clock;
@@ -164,8 +162,8 @@ fn faults() -> u64 {
         .sum()
 }
 
-fn recipe() -> Recipe {
-    Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
+fn recipe() -> Encoding {
+    Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
 /// A tone as Opus packets.

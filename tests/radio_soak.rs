@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use call::Host;
 use invariants::InvariantCheck;
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use mixminus::config::Config;
 use mixminus::rate_limit::Rate;
 use rng::Rng;

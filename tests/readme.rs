@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use clap::Parser;
 use common::radio::{Radio, Served};
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use mixminus::cli::Cli;
 use mixminus::config::{self, Config};
 use mixminus::floor::Mode;

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 
 use crate::scene::Scene;
 

@@ -3,16 +3,13 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::codec::{Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::{Command, Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
-use mixer::output::Destination;
+use mixer::output::{Destination, Event, Retired};
 use mixer::packet::{OutPacket, Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
@@ -30,7 +27,7 @@ pub fn tone(hz: f64, amplitude: f32, from: u64, samples: usize) -> Vec<f32> {
 
 /// Two seconds of a tone, in packets of 20 ms.
 pub fn speech() -> Vec<Payload> {
-    let up = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TICK);
+    let up = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TICK);
     let mut encoder = OpusEncoder::new(&up);
     (0..100)
         .map(|packet| {
@@ -67,7 +64,7 @@ pub struct Scene {
 impl Scene {
     /// Builds a room with this number of participants, none of whom talks.
     pub fn new(people: u32, profile: Profile) -> Scene {
-        let recipe = Recipe::new(profile, &ReceiverLimits::default(), TICK);
+        let recipe = Encoding::new(profile, &ReceiverLimits::default(), TICK);
         let mut engine = Engine::new(EngineLimits {
             rooms: 1,
             participants: people as usize,

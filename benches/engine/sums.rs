@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use mixer::Frame;
 use mixer::format::Layout;
-use mixer::limiter::Limiter;
 use mixer::mix::bus::Bus;
+use mixer::output::limiter::Limiter;
 
 use crate::scene::{TICK, tone};
 

@@ -1,7 +1,7 @@
 //! A room's whole tick: jitter buffers, decoders, mixes, encoders.
 
 use criterion::{BenchmarkId, Criterion};
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 
 use crate::scene::Scene;
 

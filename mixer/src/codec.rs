@@ -15,7 +15,6 @@ pub mod opus;
 pub mod opus_toc;
 mod profile;
 
-pub use self::encoding::Encoding as Recipe;
 pub use self::encoding::{Application, Encoding, LITTLE_BPS, ReceiverLimits, loss_class};
 pub use self::kind::Codec;
 pub(crate) use self::kind::DTX_MAX_BYTES;

@@ -50,28 +50,3 @@ pub mod units;
 pub use frame::Frame;
 pub use packet::{OutPacket, Packet, Payload};
 pub use units::{Decibels, Gain, Level, ParticipantId, RoomId, RtpTime, Seq, Tick, Time};
-
-/// Items under the names of modules that they have left.
-pub mod command {
-    pub use crate::engine::Command;
-    pub use crate::output::{Event, Refused, Retired};
-    #[cfg(feature = "fault-injection")]
-    pub use crate::room::Weakness;
-    pub use crate::room::{RoomTelemetry, Settings, Shared, Telemetry};
-}
-/// As [`command`].
-pub mod stats {
-    pub use crate::engine::EngineStats;
-    pub use crate::room::TickStats;
-}
-pub use codec as profile;
-pub use codec::opus_toc;
-pub use mix::floor_tone as tone;
-pub use monitor as feed;
-pub use monitor as scan;
-pub use output as listener;
-pub use output::limiter;
-pub use room as members;
-pub use room as participant;
-pub use schedule as governor;
-pub use schedule as phase;

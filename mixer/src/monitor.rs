@@ -4,9 +4,6 @@
 mod feed;
 mod monitor_mix;
 
-pub use self::monitor_mix::{
-    MonitorChange as Rescan, MonitorLevel as Strength, MonitorMix as Scan, MonitoredRoom as Channel,
-};
 pub use feed::Feed;
 pub(crate) use feed::{FeedReader, FeedWriter, TickSpan};
 pub use monitor_mix::{MonitorChange, MonitorLevel, MonitorMix, MonitoredRoom};

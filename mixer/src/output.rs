@@ -11,7 +11,6 @@ mod output_stream;
 mod retired;
 mod sink;
 
-pub use self::output_stream::OutputStream as Listener;
 pub use destination::Destination;
 pub(crate) use encode_budget::encode_budget;
 pub use event::{Event, Refused};

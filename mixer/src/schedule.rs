@@ -6,7 +6,6 @@ mod rhythm;
 mod slot_table;
 mod work;
 
-pub use self::load_governor::LoadGovernor as Governor;
 pub use load_governor::{ADMIT_BELOW, LOWER_ABOVE, LoadGovernor, REFUSE_ABOVE};
 pub(crate) use media_clock::MediaClock;
 pub use rhythm::{MOST_MET, Rhythm, Rhythms, SlotLoads, may_move_again};

@@ -67,7 +67,7 @@ const SLOT_NS: i64 = SLOT.as_nanos() as i64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::bell::{Bell, Sleep};
+    use super::super::parker::{Parker, Sleep};
     use super::*;
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
         let clock = SlotClock::new();
         let slot = clock.current() + 4;
         assert!(clock.late_ns(slot) < 0);
-        Bell::default().sleep(Sleep::Deaf, &clock.deadline(slot), || false);
+        Parker::default().sleep(Sleep::Uninterrupted, &clock.deadline(slot), || false);
         let late_us = crate::clock::now().us() as i64 - SlotClock::at(slot).us() as i64;
         // Early by at most the difference of the two clocks; late by however busy the machine is.
         assert!((-100..500_000).contains(&late_us), "{late_us} us");

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::command::{Command, Event};
+use mixer::engine::Command;
+use mixer::output::Event;
 
-use super::bell::Bell;
 use super::metrics::MixerMetrics;
+use super::parker::Parker;
 use crate::queues::{Consumer, MixerId, Producer, send};
 
 /// A read-only handle to all mixers.
@@ -22,7 +23,7 @@ pub struct MixerHandle {
     pub(super) id: MixerId,
     pub(super) metrics: Arc<MixerMetrics>,
     pub(super) max_complexity: Arc<AtomicU8>,
-    pub(super) bell: Arc<Bell>,
+    pub(super) parker: Arc<Parker>,
     #[cfg(test)]
     pub(super) burden_ns: Arc<std::sync::atomic::AtomicU64>,
 }
@@ -47,7 +48,7 @@ impl MixerControl {
     /// Returns the command if the ring is full or the mixer has ended.
     pub fn send(&mut self, command: Command) -> Result<(), Command> {
         send(&mut self.commands, command)?;
-        self.handle.bell.ring_for_command();
+        self.handle.parker.wake_for_command();
         Ok(())
     }
 

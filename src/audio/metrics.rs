@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use mixer::stats::EngineStats;
+use mixer::engine::EngineStats;
 
 use super::histogram::Histogram;
 

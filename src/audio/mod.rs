@@ -8,19 +8,19 @@
 //! engines are done with is freed by a thread of its own, the reaper. No ring that a mixer sends on wakes anybody by
 //! itself, since that takes a lock: the network thread and the conference wait for an eventfd, the reaper looks now and then.
 
-mod bell;
 mod board;
 mod clock;
-mod crew;
+mod engine_sink;
 mod handle;
 mod histogram;
 mod metrics;
-mod outlets;
+mod parker;
 #[cfg(test)]
 pub(crate) mod stepped;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod work_sharing;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -29,15 +29,15 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mixer::command::Retired;
 use mixer::engine::{Engine, EngineLimits};
+use mixer::output::Retired;
 use mixer::schedule::Job;
 use thiserror::Error;
 
-use self::bell::Bell;
 use self::clock::SlotClock;
-use self::crew::Mate;
-use self::outlets::{OutletEnds, Outlets};
+use self::engine_sink::{EngineSink, SinkEnds};
+use self::parker::Parker;
+use self::work_sharing::WorkShare;
 use crate::queues::{
     COMMANDS, Consumer, EVENTS, JOBS, MixerEnds, MixerId, Producer, RETIRED, ring,
 };
@@ -119,16 +119,16 @@ pub fn start(
     let rings = ends.iter().map(|_| ring(RETIRED));
     let (to_reaper, retired): (Vec<_>, Vec<_>) = rings.unzip();
     let (say, said) = mpsc::channel();
-    let bells: Vec<Arc<Bell>> = ends.iter().map(|_| Arc::default()).collect();
+    let parkers: Vec<Arc<Parker>> = ends.iter().map(|_| Arc::default()).collect();
     let mut works = Works {
         parts: SharedParts::new(config, wakes),
         say,
         threads: vec![spawn("reaper".to_owned(), move || reap(retired))?],
         controls: Vec::new(),
     };
-    let mates = crew::crew(&bells).into_iter().zip(bells);
-    for ((mate, ends), to_reaper) in mates.zip(ends).zip(to_reaper) {
-        if let Err(error) = works.start_mixer(mate, ends, to_reaper) {
+    let work_shares = work_sharing::sharers(&parkers).into_iter().zip(parkers);
+    for ((work_share, ends), to_reaper) in work_shares.zip(ends).zip(to_reaper) {
+        if let Err(error) = works.start_mixer(work_share, ends, to_reaper) {
             // Dropping the result stops the threads that run already.
             drop(works.finish());
             return Err(error);
@@ -175,7 +175,7 @@ impl SharedParts {
     fn build_mixer(
         &self,
         id: MixerId,
-        (mate, bell): (Mate<Job>, Arc<Bell>),
+        (work_share, parker): (WorkShare<Job>, Arc<Parker>),
         ends: MixerEnds,
         to_reaper: Producer<Retired>,
     ) -> (thread::Mixer, MixerControl) {
@@ -190,23 +190,23 @@ impl SharedParts {
             participants: self.config.max_participants,
         };
         let mut engine = Engine::new(limits);
-        if mate.has_others() {
+        if work_share.has_others() {
             engine.reserve_jobs(JOBS);
         }
         let clock = SlotClock::new();
-        let outlets = OutletEnds {
+        let sink = SinkEnds {
             packets: ends.packets_out,
             events: to_control,
             retired: to_reaper,
             wakes: self.wakes.clone(),
-            mate,
+            work_share,
             metrics: metrics.clone(),
         };
         let mixer = thread::Mixer {
             engine,
             commands: from_control,
             packets: ends.packets_in,
-            outlets: Outlets::new(outlets, limits, clock),
+            sink: EngineSink::new(sink, limits, clock),
             clock,
             max_complexity: max_complexity.clone(),
             stop: self.stop.clone(),
@@ -217,7 +217,7 @@ impl SharedParts {
             id,
             metrics,
             max_complexity,
-            bell,
+            parker,
             #[cfg(test)]
             burden_ns,
         };
@@ -233,12 +233,12 @@ impl SharedParts {
 impl Works {
     fn start_mixer(
         &mut self,
-        mate: (Mate<Job>, Arc<Bell>),
+        work_share: (WorkShare<Job>, Arc<Parker>),
         ends: MixerEnds,
         to_reaper: Producer<Retired>,
     ) -> Result<(), AudioError> {
         let id = MixerId(self.controls.len());
-        let (mixer, control) = self.parts.build_mixer(id, mate, ends, to_reaper);
+        let (mixer, control) = self.parts.build_mixer(id, work_share, ends, to_reaper);
         let (say, fifo) = (self.say.clone(), self.parts.config.fifo);
         self.threads.push(spawn(format!("mixer-{id}"), move || {
             let _ = say.send(fifo.then(|| sched::raise_priority(sched::MIXER)));
@@ -288,7 +288,7 @@ impl Audio {
     fn tell_to_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         for mixer in self.handle.mixers() {
-            mixer.bell.ring_for_command();
+            mixer.parker.wake_for_command();
         }
     }
 }

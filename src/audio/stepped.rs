@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mixer::command::Retired;
 use mixer::format::SLOT;
+use mixer::output::Retired;
 
-use super::bell::Bell;
+use super::parker::Parker;
 use super::thread::{self, Mixer};
-use super::{AudioConfig, AudioHandle, MixerControl, SharedParts, Wakes, crew};
+use super::{AudioConfig, AudioHandle, MixerControl, SharedParts, Wakes, work_sharing};
 use crate::queues::{Consumer, MixerEnds, MixerId, RETIRED, ring};
 
 /// Mixers that run on the thread of the test. Dropping them ends them.
@@ -29,12 +29,12 @@ impl SteppedMixers {
     ) -> (SteppedMixers, AudioHandle, Vec<MixerControl>) {
         thread::silence_room_panics();
         let parts = SharedParts::new(config, wakes);
-        let bells: Vec<Arc<Bell>> = ends.iter().map(|_| Arc::default()).collect();
-        let mates = crew::crew(&bells).into_iter().zip(bells);
+        let parkers: Vec<Arc<Parker>> = ends.iter().map(|_| Arc::default()).collect();
+        let work_shares = work_sharing::sharers(&parkers).into_iter().zip(parkers);
         let (mut mixers, mut controls, mut retired) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (mate, ends)) in mates.zip(ends).enumerate() {
+        for (at, (work_share, ends)) in work_shares.zip(ends).enumerate() {
             let (to_reaper, reaped) = ring(RETIRED);
-            let (mixer, control) = parts.build_mixer(MixerId(at), mate, ends, to_reaper);
+            let (mixer, control) = parts.build_mixer(MixerId(at), work_share, ends, to_reaper);
             mixers.push(mixer);
             controls.push(control);
             retired.push(reaped);

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, Encode};
-use mixer::command::{Command, Event, Shared, Weakness};
+use mixer::codec::{Decode, Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::Command;
 use mixer::format::{Layout, SLOT, TickLength};
+use mixer::output::Event;
 use mixer::packet::{Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared, Weakness};
 use mixer::{ParticipantId, RoomId, RtpTime, Seq};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -93,7 +92,7 @@ impl Network {
 
     fn join(&mut self, room: RoomId, id: u32) {
         let limits = ReceiverLimits::default();
-        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+        let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
         let config = ParticipantConfig {
             id: ParticipantId(id),
             talks: true,
@@ -118,7 +117,7 @@ struct Voice {
 impl Voice {
     fn new(hz: f64) -> Voice {
         let limits = ReceiverLimits::default();
-        let recipe = Recipe::new(Profile::LowDelay, &limits, TickLength::Ms20);
+        let recipe = Encoding::new(Profile::LowDelay, &limits, TickLength::Ms20);
         Voice {
             hz,
             encoder: OpusEncoder::new(&recipe),

@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use mixer::command::Command;
-use mixer::engine::Engine;
+use mixer::engine::{Command, Engine};
 use mixer::format::{SLOT, TickLength};
 
-use super::bell::Sleep;
 use super::clock::SlotClock;
-use super::crew::Job;
+use super::engine_sink::EngineSink;
 use super::metrics::{SlotTimes, add};
-use super::outlets::Outlets;
+use super::parker::Sleep;
+use super::work_sharing::Job;
 use crate::queues::{COMMANDS, Consumer, Inbound, PACKETS_IN, take_in_place};
 
 /// Everything a mixer thread owns.
@@ -21,7 +20,7 @@ pub(super) struct Mixer {
     pub engine: Engine,
     pub commands: Consumer<Command>,
     pub packets: Consumer<Inbound>,
-    pub outlets: Outlets,
+    pub sink: EngineSink,
     pub clock: SlotClock,
     /// Upper limit of encoder complexity, set by the load governor.
     pub max_complexity: Arc<AtomicU8>,
@@ -62,14 +61,14 @@ impl Mixer {
     /// does not while retired boxes wait for the reaper.
     pub fn do_slot(&mut self, slot: u64) -> bool {
         let late_ns = self.clock.late_ns(slot);
-        let is_clear = self.outlets.retry_retired();
+        let is_clear = self.sink.retry_retired();
         if is_clear {
             self.apply_commands();
         }
         self.take_packets();
         self.run_slot(slot, late_ns);
-        self.outlets.wake_the_network();
-        self.outlets.wake_the_conference();
+        self.sink.wake_the_network();
+        self.sink.wake_the_conference();
         self.count(slot, late_ns);
         is_clear
     }
@@ -83,7 +82,7 @@ impl Mixer {
             let Ok(command) = self.commands.pop() else {
                 break;
             };
-            self.engine.apply(command, &mut self.outlets);
+            self.engine.apply(command, &mut self.sink);
         }
         IN_ROOMS.set(false);
     }
@@ -105,7 +104,7 @@ impl Mixer {
         IN_ROOMS.set(true);
         self.engine.hurry(late_ns > HURRIES_NS);
         self.engine
-            .run_slot(slot, SlotClock::at(slot), &mut self.outlets);
+            .run_slot(slot, SlotClock::at(slot), &mut self.sink);
         IN_ROOMS.set(false);
         #[cfg(test)]
         self.carry_burden();
@@ -115,9 +114,9 @@ impl Mixer {
         let times = SlotTimes {
             late_ns: late_ns.max(0) as u64,
             work_ns: (self.clock.late_ns(slot) - late_ns).max(0) as u64,
-            waited_ns: self.outlets.take_waited_ns(),
+            waited_ns: self.sink.take_waited_ns(),
         };
-        self.outlets.metrics().worked(&times, self.engine.stats());
+        self.sink.metrics().worked(&times, self.engine.stats());
     }
 
     fn next_slot(&self, slot: u64) -> u64 {
@@ -126,7 +125,7 @@ impl Mixer {
             return next;
         }
         let current = self.clock.current();
-        add(&self.outlets.metrics().skipped_slots, current - next);
+        add(&self.sink.metrics().skipped_slots, current - next);
         current
     }
 
@@ -139,15 +138,17 @@ impl Mixer {
 impl Mixer {
     /// Waits until `slot` begins, and runs encodes for other mixers as long as time allows.
     fn wait_for(&self, slot: u64) {
-        let mate = self.outlets.mate();
+        let work_share = self.sink.work_share();
         let deadline = self.clock.deadline(slot);
         while self.clock.late_ns(slot) < 0 && !self.is_stopped() {
             let time = self.time_before(slot);
             if time < LEAST_TIME {
-                mate.bell().sleep(Sleep::Deaf, &deadline, || false);
+                work_share
+                    .parker()
+                    .sleep(Sleep::Uninterrupted, &deadline, || false);
             } else if !self.help(time) {
-                let is_needed = || mate.has_work(self.time_before(slot)) || self.is_stopped();
-                mate.bell().sleep(Sleep::Doze, &deadline, is_needed);
+                let is_needed = || work_share.has_work(self.time_before(slot)) || self.is_stopped();
+                work_share.parker().sleep(Sleep::Doze, &deadline, is_needed);
             }
         }
     }
@@ -155,10 +156,11 @@ impl Mixer {
     /// Sleeps long, unless there is a command or an encode of another mixer; returns the slot to
     /// continue with.
     fn rest(&self) -> u64 {
-        let mate = self.outlets.mate();
+        let work_share = self.sink.work_share();
         let deadline = self.clock.deadline(self.clock.current() + REST_SLOTS);
-        let is_needed = || !self.commands.is_empty() || mate.has_work(SLOT) || self.is_stopped();
-        mate.bell().sleep(Sleep::Rest, &deadline, is_needed);
+        let is_needed =
+            || !self.commands.is_empty() || work_share.has_work(SLOT) || self.is_stopped();
+        work_share.parker().sleep(Sleep::Rest, &deadline, is_needed);
         self.clock.current() + 1
     }
 
@@ -167,10 +169,10 @@ impl Mixer {
     fn help(&self, time: Duration) -> bool {
         let began_ns = self.clock.now_ns();
         IN_ROOMS.set(true);
-        let helped = self.outlets.mate().help(time);
+        let helped = self.sink.work_share().help(time);
         IN_ROOMS.set(false);
         if helped {
-            let metrics = self.outlets.metrics();
+            let metrics = self.sink.metrics();
             add(&metrics.helped, 1);
             let spent_ns = self.clock.now_ns() - began_ns;
             add(&metrics.helping_ns, spent_ns.max(0) as u64);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use thiserror::Error;
 
 use super::target::TargetOptions;

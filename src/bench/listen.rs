@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use mixer::codec::Profile;
 use mixer::format::SAMPLE_RATE_HZ;
-use mixer::profile::Profile;
 use thiserror::Error;
 
 use super::libwebrtc::{Client, ClientKind, LibwebrtcError, Part};

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::command::Telemetry;
+use mixer::room::Telemetry;
 
 use super::error::Refusal;
 use super::floor::FloorCounts;

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use mixer::command::RoomTelemetry;
 use mixer::format::{Layout, TickLength};
-use mixer::room::RoomSettings;
-use mixer::scan::Strength;
+use mixer::monitor::MonitorLevel;
+use mixer::room::{RoomSettings, RoomTelemetry};
 use mixer::{ParticipantId, RoomId};
 use tokio::sync::{broadcast, oneshot};
 
-use super::member::StreamRecipe;
+use super::member::StreamEncoding;
 use super::request::Reply;
 use super::room::Room;
 use crate::protocol::Event;
@@ -63,7 +62,7 @@ pub(super) enum MixerOrder {
     /// Never lost: waits if the queue to the mixer is full.
     RemoveParticipant(ParticipantId),
     /// Gives a listen-only participant a stream of this recipe.
-    SetListener(ParticipantId, StreamRecipe),
+    SetStream(ParticipantId, StreamEncoding),
     /// Opens the feed of a room, so that participants elsewhere can hear the room.
     OpenFeed {
         room: RoomId,
@@ -74,21 +73,21 @@ pub(super) enum MixerOrder {
     /// Closes the feed of a room.
     CloseFeed(RoomId),
     /// Lets all members of a room hear linked rooms; `None` ends the links.
-    SetLinks(RoomId, Option<ScanPlan>),
+    SetLinks(RoomId, Option<MonitorPlan>),
     /// Lets a participant hear other rooms, over a stream of this recipe if the participant is
     /// listen-only.
-    SetScan(ParticipantId, Option<ScanPlan>, Option<StreamRecipe>),
+    SetMonitors(ParticipantId, Option<MonitorPlan>, Option<StreamEncoding>),
     /// Makes the mixer apply a participant's settings at the next tick.
     Attend(ParticipantId),
 }
 
 /// The rooms that a participant hears, in a room of this layout and tick.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct ScanPlan {
+pub(super) struct MonitorPlan {
     /// How the participant's own room is heard.
-    pub(super) home: Strength,
+    pub(super) home: MonitorLevel,
     /// The other rooms' feeds, without duplicates and in a fixed order.
-    pub(super) channels: Vec<(FeedNo, Strength)>,
+    pub(super) channels: Vec<(FeedNo, MonitorLevel)>,
     pub(super) layout: Layout,
     pub(super) tick: TickLength,
 }

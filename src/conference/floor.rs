@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use mixer::command::Telemetry;
+use mixer::mix::Tone;
 use mixer::permit::Permit;
-use mixer::tone::Tone;
+use mixer::room::Telemetry;
 use serde_json::Value;
 
 use super::commands::refusal;

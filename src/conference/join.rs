@@ -5,17 +5,16 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mixer::command::Shared;
+use mixer::codec::{Encoding, Profile};
 use mixer::format::TickLength;
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, Recipe};
+use mixer::room::{Participant, ParticipantConfig, Shared};
 use tokio::task::spawn_blocking;
 
 use super::error::Refusal;
 use super::floor::SentCounts;
 use super::handle::Place;
 use super::machine::Machine;
-use super::member::{IceSession, Member, StreamRecipe};
+use super::member::{IceSession, Member, StreamEncoding};
 use super::performer::Luggage;
 use super::request::Request;
 use super::seat::{AbandonSeat, Enter, JoinWish, ReserveSeat, Seat};
@@ -173,14 +172,14 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
         uplink_bitrate_bps: Some(profile.usual_bps()),
     };
     let accepted = rtc.accept(&join.offer, seat.id, options)?;
-    let recipe = (accepted.listens).then(|| recipe(profile, &accepted, seat.tick, limits));
-    let member = seat.member(join.name, &accepted, recipe, limits);
+    let encoding = (accepted.listens).then(|| encoding(profile, &accepted, seat.tick, limits));
+    let member = seat.member(join.name, &accepted, encoding, limits);
     let participant = Participant::with_uplink_codec(
         accepted.codec,
         ParticipantConfig {
             id: seat.id,
             talks: accepted.talks,
-            listens: recipe,
+            listens: encoding,
             layout: seat.layout,
             tick: seat.tick,
         },
@@ -209,13 +208,13 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
 /// Returns how a client's stream is encoded.
 ///
 /// - `tick`: length of a tick of the client's room.
-fn recipe(profile: Profile, accepted: &Accepted, tick: TickLength, limits: &Limits) -> Recipe {
+fn encoding(profile: Profile, accepted: &Accepted, tick: TickLength, limits: &Limits) -> Encoding {
     // On a thin network, comfort packets after the last sound cost as much as a voice does.
     let hangover_ms = match accepted.limits.wants_little() {
         true => 0,
         false => limits.hangovers.of_ms(profile),
     };
-    Recipe::new(profile, &accepted.limits, tick).with_hangover(hangover_ms)
+    Encoding::new(profile, &accepted.limits, tick).with_hangover(hangover_ms)
 }
 
 /// Counts a join that was refused before it reached the machine.
@@ -234,18 +233,18 @@ impl Seat {
     /// Creates the member that takes the seat, with new secrets.
     ///
     /// - `name`: the member's name; made from its id if absent.
-    /// - `recipe`: how the member's stream is encoded, if the member receives one.
+    /// - `encoding`: how the member's stream is encoded, if the member receives one.
     fn member(
         &self,
         name: Option<Name>,
         accepted: &Accepted,
-        recipe: Option<Recipe>,
+        encoding: Option<Encoding>,
         limits: &Limits,
     ) -> Member {
         let shared = Arc::<Shared>::default();
         shared.settings.set_reachable(false);
         let unnamed = || format!("guest-{:04x}", self.id.0 >> 16);
-        let stream = recipe.filter(|_| !accepted.talks);
+        let stream = encoding.filter(|_| !accepted.talks);
         Member {
             id: self.id,
             session: secret::<24>(),
@@ -255,8 +254,8 @@ impl Seat {
             connected: false,
             talks: accepted.talks,
             listens: accepted.listens,
-            ear: stream.map(|recipe| StreamRecipe {
-                recipe,
+            ear: stream.map(|encoding| StreamEncoding {
+                encoding,
                 tick: self.tick,
             }),
             channel: false,

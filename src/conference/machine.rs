@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use mixer::command::Event as MixerEvent;
+use mixer::output::Event as MixerEvent;
 
 use super::Limits;
 use super::counters::Counters;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mixer::ParticipantId;
-use mixer::command::Shared;
+use mixer::codec::Encoding;
 use mixer::format::TickLength;
-use mixer::profile::Recipe;
+use mixer::room::Shared;
 
 use super::floor::SentCounts;
 use crate::protocol::{Participant, PublicId};
@@ -24,7 +24,7 @@ pub(super) struct Member {
     pub(super) talks: bool,
     pub(super) listens: bool,
     /// How the participant's stream is encoded, if the participant is listen-only.
-    pub(super) ear: Option<StreamRecipe>,
+    pub(super) ear: Option<StreamEncoding>,
     /// Whether the participant's data channel is open.
     pub(super) channel: bool,
     /// Packet counts of the participant when its room's floor last observed them.
@@ -41,9 +41,9 @@ pub(super) struct Member {
 /// How the stream of a listen-only participant is encoded; only the conference can give the
 /// participant another stream in a listener group.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StreamRecipe {
+pub(super) struct StreamEncoding {
     /// How the stream is encoded.
-    pub(super) recipe: Recipe,
+    pub(super) encoding: Encoding,
     /// The tick length of the room.
     pub(super) tick: TickLength,
 }

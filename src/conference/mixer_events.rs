@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use mixer::ParticipantId;
-use mixer::command::{Event as MixerEvent, Refused};
+use mixer::output::{Event as MixerEvent, Refused};
 
 use super::effect::Effect;
 use super::machine::Machine;

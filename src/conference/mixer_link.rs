@@ -4,17 +4,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use mixer::command::Command;
-use mixer::feed::Feed;
-use mixer::listener::Listener;
-use mixer::members::Members;
+use mixer::engine::Command;
 use mixer::mix::links::LinkChange;
-use mixer::participant::Participant;
-use mixer::room::Room;
-use mixer::scan::{Channel, Rescan, Scan};
+use mixer::monitor::{Feed, MonitorChange, MonitorMix, MonitoredRoom};
+use mixer::output::OutputStream;
+use mixer::room::{Members, Participant, Room};
 
-use super::effect::{FeedNo, MixerOrder, ScanPlan};
-use super::member::StreamRecipe;
+use super::effect::{FeedNo, MixerOrder, MonitorPlan};
+use super::member::StreamEncoding;
 use crate::audio::MixerControl;
 
 /// The link to one mixer.
@@ -106,7 +103,7 @@ pub(super) fn build(
             participant: participant.take()?,
         },
         MixerOrder::RemoveParticipant(id) => Command::RemoveParticipant(id),
-        MixerOrder::SetListener(id, recipe) => Command::SetStream(id, listener(recipe)),
+        MixerOrder::SetStream(id, encoding) => Command::SetStream(id, listener(encoding)),
         MixerOrder::OpenFeed {
             room,
             number,
@@ -122,31 +119,32 @@ pub(super) fn build(
             let links = LinkChange::new(monitored(plan, feeds));
             Command::SetLinks(room, Box::new(links))
         }
-        MixerOrder::SetScan(id, plan, recipe) => {
-            Command::SetMonitors(id, rescan(plan, recipe, feeds))
+        MixerOrder::SetMonitors(id, plan, encoding) => {
+            Command::SetMonitors(id, monitor_change(plan, encoding, feeds))
         }
         MixerOrder::Attend(id) => Command::Attend(id),
     })
 }
 
-fn rescan(plan: Option<ScanPlan>, recipe: Option<StreamRecipe>, feeds: &Feeds) -> Box<Rescan> {
-    Box::new(Rescan {
+fn monitor_change(
+    plan: Option<MonitorPlan>,
+    encoding: Option<StreamEncoding>,
+    feeds: &Feeds,
+) -> Box<MonitorChange> {
+    Box::new(MonitorChange {
         monitors: monitored(plan, feeds),
-        stream: recipe.map(listener),
+        stream: encoding.map(listener),
     })
 }
 
 /// Builds what mixes the rooms of a plan.
-fn monitored(plan: Option<ScanPlan>, feeds: &Feeds) -> Option<Box<Scan>> {
+fn monitored(plan: Option<MonitorPlan>, feeds: &Feeds) -> Option<Box<MonitorMix>> {
     let plan = plan?;
-    let channels = plan.channels.into_iter().filter_map(|(number, strength)| {
+    let channels = plan.channels.into_iter().filter_map(|(number, level)| {
         let feed = feeds.get(&number)?.clone();
-        Some(Channel {
-            feed,
-            level: strength,
-        })
+        Some(MonitoredRoom { feed, level })
     });
-    Some(Box::new(Scan::new(
+    Some(Box::new(MonitorMix::new(
         plan.home,
         channels,
         plan.layout,
@@ -154,6 +152,6 @@ fn monitored(plan: Option<ScanPlan>, feeds: &Feeds) -> Option<Box<Scan>> {
     )))
 }
 
-fn listener(of: StreamRecipe) -> Box<Listener> {
-    Box::new(Listener::new(of.recipe, of.tick))
+fn listener(of: StreamEncoding) -> Box<OutputStream> {
+    Box::new(OutputStream::new(of.encoding, of.tick))
 }

@@ -44,7 +44,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use mixer::profile::Hangovers;
+use mixer::codec::Hangovers;
 
 pub(crate) use commands::{read, too_many};
 pub use counters::ParticipantTotals;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use mixer::ParticipantId;
-use mixer::profile::loss_class;
+use mixer::codec::loss_class;
 
 use super::commands::{read, too_many};
 use super::machine::Machine;

@@ -90,11 +90,11 @@ impl Owner {
     /// Runs the conference until `end` changes or its sender is dropped. All tasks that use a
     /// handle must end before.
     pub async fn run(mut self, mut end: watch::Receiver<bool>) {
-        let bell = self.performer.network.something_happened();
+        let wake_up = self.performer.network.something_happened();
         // An eventfd is not a pipe, but is read in the same way. A thread that rings never waits in
         // the kernel for the reader.
-        let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
-            Ok(bell) => Some(bell),
+        let wake_up = match wake_up.and_then(pipe::Receiver::from_owned_fd_unchecked) {
+            Ok(wake_up) => Some(wake_up),
             Err(error) => {
                 tracing::warn!(
                     %error,
@@ -104,11 +104,11 @@ impl Owner {
             }
         };
         loop {
-            let deadline = self.deadline(bell.is_some());
+            let deadline = self.deadline(wake_up.is_some());
             tokio::select! {
                 biased;
                 _ = end.changed() => return self.close_peers().await,
-                () = rung(bell.as_ref()) => {}
+                () = woken(wake_up.as_ref()) => {}
                 Some(envelope) = self.requests.recv() => self.serve(envelope, Instant::now()),
                 () = tokio::time::sleep_until(deadline.into()) => {}
             }
@@ -218,17 +218,17 @@ impl Owner {
     }
 }
 
-/// Waits until the network thread or a mixer rings the bell; never completes without a bell.
-async fn rung(bell: Option<&pipe::Receiver>) {
-    let Some(bell) = bell else {
+/// Waits until the network thread or a mixer signals its descriptor; never completes without one.
+async fn woken(wake_up: Option<&pipe::Receiver>) {
+    let Some(wake_up) = wake_up else {
         return std::future::pending().await;
     };
     loop {
         // Fails only when the runtime ends.
-        if bell.readable().await.is_err() {
+        if wake_up.readable().await.is_err() {
             return std::future::pending().await;
         }
-        match bell.try_read(&mut [0; 8]) {
+        match wake_up.try_read(&mut [0; 8]) {
             Ok(1..) => return,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             _ => return std::future::pending().await,
@@ -254,17 +254,18 @@ mod tests {
     async fn several_rings_of_the_network_bell_wake_the_owner_once() {
         let descriptor = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
         let other_end = descriptor.try_clone().expect("another");
-        let bell = pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("it can be awaited");
+        let wake_up =
+            pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("it can be awaited");
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..3 {
             for _ in 0..5 {
                 rustix::io::write(&other_end, &1u64.to_ne_bytes()).expect("rung");
             }
-            rung(Some(&bell)).await;
-            let mut again = pin!(rung(Some(&bell)));
+            woken(Some(&wake_up)).await;
+            let mut again = pin!(woken(Some(&wake_up)));
             assert_eq!(again.as_mut().poll(&mut context), Poll::Pending);
         }
-        let mut never = pin!(rung(None));
+        let mut never = pin!(woken(None));
         assert_eq!(never.as_mut().poll(&mut context), Poll::Pending);
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::command::Event;
-use mixer::participant::Participant;
+use mixer::output::Event;
+use mixer::room::Participant;
 use tokio::sync::broadcast;
 
 use super::effect::{Effect, MixerOrder, NetworkOrder, WatchId};
@@ -125,7 +125,7 @@ impl Performer {
 
     /// Returns a feed, for tests that inspect it.
     #[cfg(test)]
-    pub(super) fn feed(&self, number: super::effect::FeedNo) -> Option<&Arc<mixer::feed::Feed>> {
+    pub(super) fn feed(&self, number: super::effect::FeedNo) -> Option<&Arc<mixer::monitor::Feed>> {
         self.feeds.get(&number)
     }
 

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mixer::command::RoomTelemetry;
+use mixer::codec::Profile;
 use mixer::format::Layout;
-use mixer::governor::Governor;
-use mixer::profile::Profile;
-use mixer::room::RoomSettings;
+use mixer::room::{RoomSettings, RoomTelemetry};
+use mixer::schedule::LoadGovernor;
 use mixer::{Decibels, ParticipantId, RoomId};
 
-use super::effect::{Effects, FeedNo, MixerOrder, QueueFull, ScanPlan};
-use super::member::StreamRecipe;
+use super::effect::{Effects, FeedNo, MixerOrder, MonitorPlan, QueueFull};
+use super::member::StreamEncoding;
 use crate::protocol::RoomConfig;
 use crate::queues::MixerId;
 
@@ -35,7 +34,7 @@ struct PlacedRoom {
 
 /// The load of one mixer.
 pub(super) struct MixerLoad {
-    pub(super) governor: Governor,
+    pub(super) governor: LoadGovernor,
     /// Busy time of the mixer when its governor last observed the load, in nanoseconds.
     pub(super) busy_ns: u64,
     rooms: usize,
@@ -46,7 +45,7 @@ impl Placement {
     /// Creates a placement without rooms.
     pub(super) fn new(mixers: usize) -> Placement {
         let idle = || MixerLoad {
-            governor: Governor::new(),
+            governor: LoadGovernor::new(),
             busy_ns: 0,
             rooms: 0,
             participants: 0,
@@ -180,10 +179,10 @@ impl Placement {
         &self,
         effects: &mut Effects,
         id: ParticipantId,
-        recipe: StreamRecipe,
+        encoding: StreamEncoding,
     ) -> Result<(), QueueFull> {
         let mixer = *self.participants.get(&id).ok_or(QueueFull)?;
-        effects.command(mixer, MixerOrder::SetListener(id, recipe))
+        effects.command(mixer, MixerOrder::SetStream(id, encoding))
     }
 
     /// Opens the feed of a room, so that participants elsewhere can hear the room.
@@ -224,7 +223,7 @@ impl Placement {
         &self,
         effects: &mut Effects,
         room: RoomId,
-        plan: Option<ScanPlan>,
+        plan: Option<MonitorPlan>,
     ) -> Result<(), QueueFull> {
         let mixer = self.mixer_of(room).ok_or(QueueFull)?;
         effects.command(mixer, MixerOrder::SetLinks(room, plan))
@@ -232,19 +231,19 @@ impl Placement {
 
     /// Lets a participant hear other rooms; `None` ends that.
     ///
-    /// - `recipe`: of the participant's stream, if the participant is listen-only.
+    /// - `encoding`: of the participant's stream, if the participant is listen-only.
     ///
     /// # Errors
     /// [`QueueFull`]; the participant then hears the same rooms as before.
-    pub(super) fn set_scan(
+    pub(super) fn set_monitors(
         &self,
         effects: &mut Effects,
         id: ParticipantId,
-        plan: Option<ScanPlan>,
-        recipe: Option<StreamRecipe>,
+        plan: Option<MonitorPlan>,
+        encoding: Option<StreamEncoding>,
     ) -> Result<(), QueueFull> {
         let mixer = *self.participants.get(&id).ok_or(QueueFull)?;
-        effects.command(mixer, MixerOrder::SetScan(id, plan, recipe))
+        effects.command(mixer, MixerOrder::SetMonitors(id, plan, encoding))
     }
 
     /// Makes the mixer apply a participant's settings even while the room sleeps. If the queue is

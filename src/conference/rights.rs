@@ -190,7 +190,7 @@ mod tests {
             max_rooms: 9,
             max_sessions: 9,
             open_rooms,
-            hangovers: mixer::profile::Hangovers::default(),
+            hangovers: mixer::codec::Hangovers::default(),
             room: RoomConfig::default(),
             rates: crate::rate_limit::Rates::default(),
         };

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use mixer::codec::Profile;
 use mixer::format::{Layout, TickLength};
-use mixer::profile::Profile;
 use mixer::{ParticipantId, RoomId};
 
 use super::effect::{NetworkOrder, QueueFull};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use mixer::codec::{Hangovers, Profile};
 use mixer::format::TickLength;
-use mixer::profile::{Hangovers, Profile};
 
 use super::parse::{
     InvalidValue, address, boolean, hosts, ice_servers, ips, networks, number, one, origins, path,

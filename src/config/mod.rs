@@ -18,7 +18,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use mixer::profile::Hangovers;
+use mixer::codec::Hangovers;
 
 use crate::protocol::{RoomChange, RoomConfig, RoomName};
 use crate::rate_limit::Rates;
@@ -428,7 +428,7 @@ mod tests {
     fn configured_rooms_are_read_over_the_defaults() {
         let text = "default_profile = \"thin\"\n[[rooms]]\nname = \"lobby\"\n[[rooms]]\nname = \"hall\"\nprofile = \"music\"\nmax_participants = 9\ntick_ms = 10\nmode = \"multi:3\"\ntalk_limit_s = 0";
         let config = Config::load(Some(("f", text)), vec![]).expect("good");
-        assert_eq!(config.rooms[0].1.profile, mixer::profile::Profile::Thin);
+        assert_eq!(config.rooms[0].1.profile, mixer::codec::Profile::Thin);
         assert_eq!(config.rooms[1].1.max_participants, 9);
         let again = config.to_string();
         assert_eq!(Config::load(Some(("again", &again)), vec![]), Ok(config));

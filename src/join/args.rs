@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use reqwest::Url;
 use thiserror::Error;
 

@@ -21,7 +21,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 

@@ -16,7 +16,7 @@ mod room_settings;
 use std::fmt;
 
 use mixer::ParticipantId;
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use serde::{Serialize, Serializer};
 
 pub use command::{Change, Command, CommandMessage};

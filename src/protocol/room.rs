@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use mixer::codec::Profile;
 use mixer::format::TickLength;
-use mixer::profile::Profile;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use mixer::codec::Profile;
 use mixer::format::TickLength;
-use mixer::profile::Profile;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 

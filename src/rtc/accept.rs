@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use mixer::codec::Codec;
-use mixer::profile::{LITTLE_BPS, ReceiverLimits};
+use mixer::codec::{Codec, LITTLE_BPS, ReceiverLimits};
 use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::interceptor::{Registry, Slot};

@@ -1,6 +1,6 @@
 //! Rooms and what moderators do in them; resources that are only read.
 
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use mixminus::config::Config;
 use mixminus::protocol::{RoomConfig, RoomName};
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Codecs on the wire: the codec of a stream, and what a packet reveals without being decoded.
 
+use crate::codec::opus_toc;
 use crate::format::{MAX_PACKET_SAMPLES, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ};
-use crate::opus_toc;
 
 /// The codec that one client sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use thiserror::Error;
 
 use super::libwebrtc::{ClientKind, LibwebrtcError};

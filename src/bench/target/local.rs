@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn local_server_limits_fit_the_measurement() {
         let options = TargetOptions {
-            profile: Some(mixer::profile::Profile::LowDelay),
+            profile: Some(mixer::codec::Profile::LowDelay),
             mixers: Some(2),
             room_capacity: 20_000,
             server_args: vec!["--max-rooms=7".to_owned(), "--realtime=false".to_owned()],

@@ -22,7 +22,7 @@ use std::io;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use reqwest::Url;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use reqwest::{Client, Url};
 
 use super::{Seat, SeatKind, TargetError};

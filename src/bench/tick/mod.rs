@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use mixer::codec::Profile;
 use mixer::format::TickLength;
-use mixer::profile::Profile;
 use thiserror::Error;
 
 use super::args::Talkers;

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::codec::{Encoding, Profile, ReceiverLimits};
+use mixer::engine::{Command, Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::mix::gains::{GainChange, PersonalGains};
-use mixer::output::Destination;
+use mixer::output::{Destination, Event, Retired};
 use mixer::packet::{OutPacket, Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::{Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
@@ -169,7 +167,7 @@ impl<'a> Scene<'a> {
             rooms: cast.rooms as usize,
             participants,
         });
-        let recipe = Recipe::new(cast.profile, &ReceiverLimits::default(), cast.tick);
+        let recipe = Encoding::new(cast.profile, &ReceiverLimits::default(), cast.tick);
         let mut senders = Vec::new();
         let mut id = 0;
         for room in 1..=cast.rooms {
@@ -246,7 +244,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn participant(id: ParticipantId, cast: &Cast, recipe: Recipe) -> Box<Participant> {
+fn participant(id: ParticipantId, cast: &Cast, recipe: Encoding) -> Box<Participant> {
     let config = ParticipantConfig {
         id,
         talks: true,

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use mixer::governor::Governor;
+use mixer::schedule::LoadGovernor;
 
 use super::{MetricFamily, MetricKind, MetricSample};
 use crate::audio::{Histogram, MixerHandle, MixerMetrics};
@@ -13,7 +13,7 @@ use crate::queues::MixerId;
 /// Returns the metrics of all mixers.
 ///
 /// - `governors`: the mixers' load governors, indexed by mixer id.
-pub(super) fn of_mixers(governors: &[Governor], mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+pub(super) fn of_mixers(governors: &[LoadGovernor], mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let mut families = of_governors(governors);
     families.extend(of_slots(mixers));
     families.extend(of_slot_times(mixers));
@@ -24,8 +24,8 @@ pub(super) fn of_mixers(governors: &[Governor], mixers: &[MixerHandle]) -> Vec<M
     families
 }
 
-fn of_governors(governors: &[Governor]) -> Vec<MetricFamily> {
-    let family = |name, help, of: fn(&Governor) -> f64| MetricFamily {
+fn of_governors(governors: &[LoadGovernor]) -> Vec<MetricFamily> {
+    let family = |name, help, of: fn(&LoadGovernor) -> f64| MetricFamily {
         name,
         help,
         kind: MetricKind::Gauge,

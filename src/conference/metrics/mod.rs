@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use mixer::governor::Governor;
+use mixer::schedule::LoadGovernor;
 
 use super::counters::Counters;
 use super::error::Refusal;
@@ -135,7 +135,7 @@ struct MachineFigures {
     totals: ParticipantTotals,
     counters: Counters,
     /// The mixers' load governors, indexed by mixer id.
-    governors: Vec<Governor>,
+    governors: Vec<LoadGovernor>,
 }
 
 /// Reads the counters and measurements that the machine holds.
@@ -380,7 +380,7 @@ fn of_samples(totals: &ParticipantTotals) -> Vec<MetricFamily> {
 
 #[cfg(test)]
 mod tests {
-    use mixer::command::Telemetry;
+    use mixer::room::Telemetry;
 
     use super::*;
 

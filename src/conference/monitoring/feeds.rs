@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mixer::RoomId;
-use mixer::scan::Strength;
+use mixer::monitor::MonitorLevel;
 
 use super::RoomMixers;
-use crate::conference::effect::{Effect, FeedNo, ScanPlan};
+use crate::conference::effect::{Effect, FeedNo, MonitorPlan};
 use crate::conference::placement::layout;
 use crate::conference::registry::Registry;
 use crate::conference::room::Room;
@@ -137,8 +137,10 @@ impl RoomFeeds {
             let feeds = self.partners(name).filter_map(|it| self.number(it));
             let feeds: Vec<FeedNo> = feeds.collect();
             if feeds != before {
-                let channels = feeds.iter().map(|number| (*number, Strength::default()));
-                let plan = scan_plan(room, Strength::default(), channels);
+                let channels = feeds
+                    .iter()
+                    .map(|number| (*number, MonitorLevel::default()));
+                let plan = monitor_plan(room, MonitorLevel::default(), channels);
                 let plan = (!feeds.is_empty()).then_some(plan);
                 let sent = mixers.placement.set_links(mixers.effects, room.id, plan);
                 if sent.is_err() {
@@ -224,12 +226,12 @@ impl RoomFeeds {
 /// Describes the feeds that are played in a room, or to a participant of the room.
 ///
 /// - `home`: how the mix of the room itself is heard.
-pub(super) fn scan_plan(
+pub(super) fn monitor_plan(
     room: &Room,
-    home: Strength,
-    channels: impl Iterator<Item = (FeedNo, Strength)>,
-) -> ScanPlan {
-    ScanPlan {
+    home: MonitorLevel,
+    channels: impl Iterator<Item = (FeedNo, MonitorLevel)>,
+) -> MonitorPlan {
+    MonitorPlan {
         home,
         channels: channels.collect(),
         layout: layout(&room.config),

@@ -225,7 +225,7 @@ impl Registry {
 /// Views for tests.
 #[cfg(test)]
 mod views {
-    use mixer::scan::Strength;
+    use mixer::monitor::MonitorLevel;
 
     use super::*;
     use crate::conference::effect::FeedNo;
@@ -247,7 +247,7 @@ mod views {
             &self,
             id: ParticipantId,
             registry: &Registry,
-        ) -> Option<[Vec<(FeedNo, Strength)>; 2]> {
+        ) -> Option<[Vec<(FeedNo, MonitorLevel)>; 2]> {
             self.plans.planned(id, &self.feeds, registry)
         }
 

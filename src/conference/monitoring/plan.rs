@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mixer::scan::Strength;
+use mixer::monitor::MonitorLevel;
 use mixer::{Decibels, Gain, ParticipantId};
 
 use super::RoomMixers;
-use super::feeds::{RoomFeeds, scan_plan};
+use super::feeds::{RoomFeeds, monitor_plan};
 use crate::conference::effect::{FeedNo, QueueFull};
 use crate::conference::registry::Registry;
 use crate::protocol::{MAX_MONITORED_ROOMS, MonitorEntry, RoomName};
@@ -33,9 +33,9 @@ struct MonitorList {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct MonitorPlan {
     /// How the participant hears its own room.
-    home: Strength,
+    home: MonitorLevel,
     /// The feeds of the other rooms.
-    channels: BTreeMap<FeedNo, Strength>,
+    channels: BTreeMap<FeedNo, MonitorLevel>,
     /// The names of the other rooms.
     names: BTreeSet<RoomName>,
 }
@@ -206,7 +206,7 @@ impl MonitorPlans {
         id: ParticipantId,
         feeds: &RoomFeeds,
         registry: &Registry,
-    ) -> Option<[Vec<(FeedNo, Strength)>; 2]> {
+    ) -> Option<[Vec<(FeedNo, MonitorLevel)>; 2]> {
         let plan = self.current(id, feeds, registry)?;
         let plans = [plan, self.lists.get(&id)?.told.clone()];
         Some(plans.map(|plan| plan.channels.into_iter().collect()))
@@ -231,7 +231,7 @@ impl MonitorPlan {
         let in_home_mix: BTreeSet<&RoomName> = feeds.partners(home).chain([home]).collect();
         let own = list.iter().find(|entry| entry.room == *home);
         let mut plan = MonitorPlan {
-            home: own.map_or(Strength::default(), strength),
+            home: own.map_or(MonitorLevel::default(), level),
             ..MonitorPlan::default()
         };
         let listed = list.iter().map(|entry| (&entry.room, entry));
@@ -246,7 +246,7 @@ impl MonitorPlan {
                 continue;
             };
             if plan.channels.len() < MAX_FEEDS {
-                plan.channels.entry(feed).or_insert(strength(entry));
+                plan.channels.entry(feed).or_insert(level(entry));
                 plan.names.insert(name.clone());
             }
         }
@@ -267,21 +267,21 @@ fn tell_mixer(
     let Some((room, member)) = member.filter(|(_, member)| member.listens) else {
         return Ok(());
     };
-    let is_plain = plan.channels.is_empty() && plan.home == Strength::default();
-    let scan = (!is_plain).then(|| {
+    let is_plain = plan.channels.is_empty() && plan.home == MonitorLevel::default();
+    let plan = (!is_plain).then(|| {
         let channels = feeds.numbers().filter_map(|number| {
-            let strength = *plan.channels.get(&number)?;
-            Some((number, strength))
+            let level = *plan.channels.get(&number)?;
+            Some((number, level))
         });
-        scan_plan(room, plan.home, channels)
+        monitor_plan(room, plan.home, channels)
     });
     mixers
         .placement
-        .set_scan(mixers.effects, id, scan, member.ear)
+        .set_monitors(mixers.effects, id, plan, member.ear)
 }
 
-fn strength(entry: &MonitorEntry) -> Strength {
-    Strength {
+fn level(entry: &MonitorEntry) -> MonitorLevel {
+    MonitorLevel {
         gain: Gain::from(Decibels(entry.gain_db)),
         priority: entry.priority,
     }

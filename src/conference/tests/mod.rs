@@ -14,8 +14,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use mixer::command::{Command, Event as MixerEvent, Weakness};
+use mixer::engine::Command;
 use mixer::format::SLOT;
+use mixer::output::Event as MixerEvent;
+use mixer::room::Weakness;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use mixer::{ParticipantId, RoomId};
@@ -67,7 +69,7 @@ fn conference_with(mixers: usize) -> TestConference {
         max_rooms: 10,
         max_sessions: 10,
         open_rooms: true,
-        hangovers: mixer::profile::Hangovers::default(),
+        hangovers: mixer::codec::Hangovers::default(),
         room: RoomConfig {
             // Most tests with several rooms monitor open rooms, which refuse monitors by default.
             allow_monitors: Some(true),

@@ -1,4 +1,4 @@
-//! Tests of monitored rooms: feeds and scans as rooms and listeners come and go.
+//! Tests of monitored rooms: feeds and monitor mixes as rooms and listeners come and go.
 
 use super::*;
 use crate::floor::{Answer, Mode, Request};
@@ -314,6 +314,6 @@ fn listeners_of_a_closed_feed_are_given_the_feed_that_replaces_it() {
         listen_to(state, "b");
     });
     test.turn();
-    assert_eq!(test.holders("b"), 3, "scans");
+    assert_eq!(test.holders("b"), 3, "monitor mixes");
     assert_eq!(test.refused(), 0.0);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mixer::ParticipantId;
-use mixer::profile::Profile;
+use mixer::codec::Profile;
 use serde_json::{Value, json};
 
 use super::coverage::Coverage;

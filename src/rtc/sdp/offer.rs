@@ -1,7 +1,6 @@
 //! Reads an offer: limits, checks, and everything an answer needs to know about it.
 
-use mixer::codec::Codec;
-use mixer::profile::ReceiverLimits;
+use mixer::codec::{Codec, ReceiverLimits};
 
 use super::candidate::{RemoteCandidate, remote_candidates};
 use super::error::OfferError;

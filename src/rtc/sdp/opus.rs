@@ -1,6 +1,6 @@
 //! Opus in an offer (RFC 7587): its payload type, and the limits of the receiving client.
 
-use mixer::profile::ReceiverLimits;
+use mixer::codec::ReceiverLimits;
 
 use super::lexer::{Lines, attribute_in, attributes_in};
 

@@ -7,8 +7,7 @@
 
 use std::fmt::Write;
 
-use mixer::codec::Codec;
-use mixer::profile::ReceiverLimits;
+use mixer::codec::{Codec, ReceiverLimits};
 use thiserror::Error;
 
 use super::error::OfferError;

@@ -3,18 +3,16 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex};
 
-use mixer::codec::{Decode, DecodeError, Encode, EncodeError, EncoderSettings};
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::codec::{
+    Decode, DecodeError, Encode, EncodeError, EncoderSettings, Encoding, Profile, ReceiverLimits,
+    opus_toc,
+};
+use mixer::engine::{Command, Engine, EngineLimits, Sink};
 use mixer::format::SLOT;
-use mixer::limiter::{CEILING, KNEE};
-use mixer::members::Members;
 use mixer::mix::gains::{GainChange, PersonalGains};
-use mixer::opus_toc;
-use mixer::output::Destination;
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::output::limiter::{CEILING, KNEE};
+use mixer::output::{Destination, Event, Retired};
+use mixer::room::{Members, Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::{
     Decibels, Gain, Level, OutPacket, Packet, ParticipantId, Payload, RoomId, RtpTime, Seq, Time,
@@ -145,7 +143,7 @@ impl Stage {
         let config = ParticipantConfig {
             id,
             talks: true,
-            listens: Some(Recipe::new(
+            listens: Some(Encoding::new(
                 Profile::Voice,
                 &ReceiverLimits::default(),
                 tick,

@@ -4,9 +4,8 @@
 mod engine;
 
 use mixer::codec::opus::OpusDecoder;
-use mixer::codec::{Decode, DecodeError};
+use mixer::codec::{Decode, DecodeError, opus_toc};
 use mixer::format::{Layout, MAX_PACKET_SAMPLES, TickLength};
-use mixer::opus_toc;
 use mixer::source::{Playout, Pulled};
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 

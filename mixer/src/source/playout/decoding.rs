@@ -6,6 +6,7 @@ use rubato::{Adjustable, FixedAsync, Resampler, Slip};
 use super::delay_control::Splice;
 use super::fade::{FADE_END, FADE_IN, Fade};
 use super::operation::Acceleration;
+use crate::codec::opus_toc;
 use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::format::{
     Layout, MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, TickLength,
@@ -14,7 +15,6 @@ use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
 use crate::ingest::{Reception, UnheardDecoder};
 use crate::meter::LevelReading;
-use crate::opus_toc;
 use crate::source::stretch_buffer::{MAX_LAG, MIN_LAG, StretchBuffer};
 
 /// Decodes one sender's packets, conceals missing ones, and removes or inserts time.

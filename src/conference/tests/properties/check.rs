@@ -145,8 +145,8 @@ impl World {
                 if member.shared.telemetry.was_refused() {
                     continue;
                 }
-                let scan = self.mixers[mixer.0].scans.get(&member.id);
-                let mut heard = scan.map_or(Vec::new(), |scan| scan.channels.clone());
+                let plan = self.mixers[mixer.0].monitors.get(&member.id);
+                let mut heard = plan.map_or(Vec::new(), |plan| plan.channels.clone());
                 heard.sort_unstable_by_key(|(number, _)| *number);
                 let plans = monitoring.planned(member.id, registry);
                 let [plan, told] = plans.unwrap_or_default();
@@ -155,8 +155,8 @@ impl World {
         }
         let feeds = monitoring.feeds().filter_map(|name| monitoring.feed(name));
         assert_eq!(feeds.collect::<BTreeSet<_>>(), self.feeds);
-        for (id, scan) in self.mixers.iter().flat_map(|mixer| &mixer.scans) {
-            for (number, _) in &scan.channels {
+        for (id, plan) in self.mixers.iter().flat_map(|mixer| &mixer.monitors) {
+            for (number, _) in &plan.channels {
                 let mut names = monitoring.feeds();
                 let name = names.find(|name| monitoring.feed(name) == Some(*number));
                 let name = name.expect("a feed of a room that is there");

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mixer::ParticipantId;
-use mixer::command::{Event as MixerEvent, Refused};
+use mixer::codec::Profile;
 use mixer::format::TickLength;
+use mixer::output::{Event as MixerEvent, Refused};
 use mixer::permit::Permit;
-use mixer::profile::Profile;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::sync::oneshot;

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use mixer::command::{RoomTelemetry, Shared};
-use mixer::room::RoomSettings;
+use mixer::room::{RoomSettings, RoomTelemetry, Shared};
 use mixer::{ParticipantId, RoomId};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::conference::Limits;
-use crate::conference::effect::{Effect, FeedNo, MixerOrder, NetworkOrder, ScanPlan, WatchId};
+use crate::conference::effect::{Effect, FeedNo, MixerOrder, MonitorPlan, NetworkOrder, WatchId};
 use crate::conference::machine::{Input, Machine};
 use crate::conference::request::{PendingRequest, Request};
 use crate::conference::seat::Seat;
@@ -92,7 +91,7 @@ pub(super) struct MixerRoom {
 pub(super) struct MixerModel {
     pub(super) queue: Queue,
     pub(super) rooms: BTreeMap<RoomId, MixerRoom>,
-    pub(super) scans: BTreeMap<ParticipantId, ScanPlan>,
+    pub(super) monitors: BTreeMap<ParticipantId, MonitorPlan>,
     /// Rooms and participants that the mixer has lost by itself.
     lost_rooms: BTreeSet<RoomId>,
     lost_people: BTreeSet<ParticipantId>,
@@ -103,7 +102,7 @@ impl MixerModel {
         MixerModel {
             queue: Queue::new(MIXER_PLACES),
             rooms: BTreeMap::new(),
-            scans: BTreeMap::new(),
+            monitors: BTreeMap::new(),
             lost_rooms: BTreeSet::new(),
             lost_people: BTreeSet::new(),
         }
@@ -130,7 +129,7 @@ impl MixerModel {
         for room in self.rooms.values_mut() {
             room.members.remove(&id);
         }
-        self.scans.remove(&id);
+        self.monitors.remove(&id);
     }
 
     /// Loses a room with all its participants.
@@ -139,7 +138,7 @@ impl MixerModel {
             return false;
         };
         room.telemetry.failed.store(true, Relaxed);
-        self.scans.retain(|id, _| !room.members.contains(id));
+        self.monitors.retain(|id, _| !room.members.contains(id));
         self.lost_people.extend(room.members);
         self.lost_rooms.insert(id);
         true
@@ -197,7 +196,7 @@ impl World {
             max_rooms: 5,
             max_sessions: 8,
             open_rooms: true,
-            hangovers: mixer::profile::Hangovers::default(),
+            hangovers: mixer::codec::Hangovers::default(),
             room: RoomConfig {
                 max_participants: 5,
                 ..RoomConfig::default()
@@ -337,7 +336,7 @@ impl World {
             }
             _ => mixer.queue.take(),
         }
-        let known = |plan: &ScanPlan| {
+        let known = |plan: &MonitorPlan| {
             let mut feeds = plan.channels.iter();
             assert!(feeds.all(|(number, _)| self.feeds.contains(number)));
         };
@@ -386,7 +385,7 @@ impl World {
                 mixer.check_participant(id);
                 mixer.remove(id);
             }
-            MixerOrder::SetListener(id, _) | MixerOrder::Attend(id) => mixer.check_participant(id),
+            MixerOrder::SetStream(id, _) | MixerOrder::Attend(id) => mixer.check_participant(id),
             MixerOrder::OpenFeed { room, number, .. } => {
                 if let Some(room) = mixer.room(room) {
                     room.feed = Some(number);
@@ -405,12 +404,12 @@ impl World {
                     room.links = channels.map(|(number, _)| number).collect();
                 }
             }
-            MixerOrder::SetScan(id, plan, _) => {
+            MixerOrder::SetMonitors(id, plan, _) => {
                 mixer.check_participant(id);
                 plan.iter().for_each(known);
-                mixer.scans.remove(&id);
+                mixer.monitors.remove(&id);
                 if !mixer.lost_people.contains(&id) {
-                    mixer.scans.extend(plan.map(|plan| (id, plan)));
+                    mixer.monitors.extend(plan.map(|plan| (id, plan)));
                 }
             }
         }

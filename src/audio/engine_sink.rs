@@ -5,23 +5,22 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use mixer::ParticipantId;
-use mixer::command::{Event, Retired};
 use mixer::engine::{EngineLimits, Sink};
 use mixer::format::{SLOT, TickLength};
-use mixer::output::Destination;
+use mixer::output::{Destination, Event, Retired};
 use mixer::packet::OutPacket;
 use mixer::schedule::{Job, WorkPool};
 use rtrb::PushError;
 
 use super::Wakes;
 use super::clock::SlotClock;
-use super::crew::Mate;
 use super::metrics::{MixerMetrics, add};
+use super::work_sharing::WorkShare;
 use crate::queues::{COMMANDS, JOBS, Outbound, Producer, Recipients};
 
 /// The sending ends of the rings that carry the engine's output.
-pub(super) struct Outlets {
-    ends: OutletEnds,
+pub(super) struct EngineSink {
+    ends: SinkEnds,
     /// Retired boxes that found the reaper's ring full; see [`most_kept`].
     kept: Vec<Retired>,
     /// Entries on the network's ring since the network thread was last woken.
@@ -37,20 +36,20 @@ pub(super) struct Outlets {
     waited_ns: Cell<i64>,
 }
 
-/// The parts that [`Outlets`] are made of.
-pub(super) struct OutletEnds {
+/// The parts that [`EngineSink`] are made of.
+pub(super) struct SinkEnds {
     pub packets: Producer<Outbound>,
     pub events: Producer<Event>,
     pub retired: Producer<Retired>,
     pub wakes: Arc<Wakes>,
-    pub mate: Mate<Job>,
+    pub work_share: WorkShare<Job>,
     pub metrics: Arc<MixerMetrics>,
 }
 
-impl Outlets {
-    /// Builds the outlets. Set-up only (allocates).
-    pub fn new(ends: OutletEnds, limits: EngineLimits, clock: SlotClock) -> Outlets {
-        Outlets {
+impl EngineSink {
+    /// Builds the sink. Set-up only (allocates).
+    pub fn new(ends: SinkEnds, limits: EngineLimits, clock: SlotClock) -> EngineSink {
+        EngineSink {
             ends,
             kept: Vec::with_capacity(most_kept(limits)),
             sent: 0,
@@ -67,9 +66,9 @@ impl Outlets {
         &self.ends.metrics
     }
 
-    /// This mixer's membership of the crew.
-    pub fn mate(&self) -> &Mate<Job> {
-        &self.ends.mate
+    /// This mixer's share in the work of the others.
+    pub fn work_share(&self) -> &WorkShare<Job> {
+        &self.ends.work_share
     }
 
     /// Nanoseconds that the mixer only waited for others in this slot; resets the count.
@@ -117,7 +116,7 @@ impl Outlets {
     }
 }
 
-impl Sink for Outlets {
+impl Sink for EngineSink {
     fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket) {
         if destination != Destination::Peer {
             // This server builds no participant with another destination.
@@ -156,24 +155,24 @@ impl Sink for Outlets {
     }
 }
 
-impl WorkPool for Outlets {
+impl WorkPool for EngineSink {
     fn offer(&mut self, job: Box<Job>) -> Result<(), Box<Job>> {
-        self.ends.mate.offer(job)
+        self.ends.work_share.offer(job)
     }
 
     fn offered(&mut self) {
         self.progress_ns = self.clock.now_ns();
-        self.ends.mate.wake_others();
+        self.ends.work_share.wake_others();
     }
 
     fn unbegun(&mut self) -> Option<Box<Job>> {
-        let job = self.ends.mate.unbegun()?;
+        let job = self.ends.work_share.unbegun()?;
         self.progress();
         Some(job)
     }
 
     fn finished(&mut self) -> Option<Box<Job>> {
-        let job = self.ends.mate.finished()?;
+        let job = self.ends.work_share.finished()?;
         self.progress();
         add(&self.ends.metrics.was_helped, 1);
         Some(job)
@@ -197,7 +196,7 @@ impl WorkPool for Outlets {
 }
 
 /// Most retired boxes that can wait for the reaper at one time. While any waits, no command is
-/// applied, and a command yields at most one box (the box of a leaving participant, of a scan and
+/// applied, and a command yields at most one box (the box of a leaving participant, of monitored rooms and
 /// of personal gains one tick later). So these are the commands of one tick's slots and of the slot
 /// that found the ring full. Without any command each room may fail, each participant may give up
 /// its own stream for a group's, and each encode on another thread may find its participant gone.

@@ -17,7 +17,7 @@ use rustix::time::Timespec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sleep {
     /// Nothing: no time is left for other work before the mixer's slot.
-    Deaf,
+    Uninterrupted,
     /// An encode that another mixer offers. Commands wait for the slot.
     Doze,
     /// A command or an offered encode: no room of the mixer needs its slots.
@@ -26,12 +26,12 @@ pub(super) enum Sleep {
 
 /// The wake-up flag of one mixer.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
+pub(super) struct Parker {
     /// [`AWAKE`], or how the mixer sleeps.
     state: AtomicU32,
 }
 
-impl Bell {
+impl Parker {
     /// Sleeps until `deadline`, unless `is_needed` returns true. Ends early at a ring or a signal.
     ///
     /// Only the owning mixer calls this. Real-time: never (blocks).
@@ -39,7 +39,7 @@ impl Bell {
         self.state.store(word(how), Relaxed);
         // Either the ringing thread sees that we sleep, or we see the work it rings for.
         fence(SeqCst);
-        if how == Sleep::Deaf || !is_needed() {
+        if how == Sleep::Uninterrupted || !is_needed() {
             // The wait fails at once if another thread has rung meanwhile, and ends at the
             // deadline.
             let _ = futex::wait_bitset(
@@ -56,14 +56,14 @@ impl Bell {
     /// Wakes the mixer for an offered encode; returns whether it slept.
     ///
     /// Real-time: safe.
-    pub fn ring_for_work(&self) -> bool {
+    pub fn wake_for_work(&self) -> bool {
         fence(SeqCst);
         self.wake_from(word(Sleep::Doze)) || self.wake_from(word(Sleep::Rest))
     }
 
     /// Wakes the mixer for a command if it rests; otherwise it reads commands at its next slot
     /// anyway.
-    pub fn ring_for_command(&self) {
+    pub fn wake_for_command(&self) {
         fence(SeqCst);
         self.wake_from(word(Sleep::Rest));
     }
@@ -82,7 +82,7 @@ const AWAKE: u32 = 0;
 
 const fn word(how: Sleep) -> u32 {
     match how {
-        Sleep::Deaf => 3,
+        Sleep::Uninterrupted => 3,
         Sleep::Doze => 1,
         Sleep::Rest => 2,
     }
@@ -105,37 +105,37 @@ mod tests {
     }
 
     /// Whether `ring` wakes a mixer that sleeps for up to a minute.
-    fn gets_up(how: Sleep, ring: impl Fn(&Bell)) -> bool {
-        let bell = Arc::new(Bell::default());
-        let sleeper = bell.clone();
+    fn gets_up(how: Sleep, ring: impl Fn(&Parker)) -> bool {
+        let parker = Arc::new(Parker::default());
+        let sleeper = parker.clone();
         let thread = std::thread::spawn(move || sleeper.sleep(how, &in_seconds(60), || false));
-        while bell.state.load(Relaxed) == AWAKE {
+        while parker.state.load(Relaxed) == AWAKE {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(20));
-        ring(&bell);
-        let rung = bell.state.load(Relaxed) == AWAKE;
+        ring(&parker);
+        let rung = parker.state.load(Relaxed) == AWAKE;
         if !rung {
             // Wake the sleeper, so that its thread ends.
-            assert!(bell.wake_from(word(how)));
+            assert!(parker.wake_from(word(how)));
         }
         thread.join().unwrap();
         rung
     }
 
     #[test]
-    fn bell_wakes_a_mixer_for_what_its_sleep_allows() {
+    fn parker_wakes_a_mixer_for_what_its_sleep_allows() {
         for (how, for_work, for_command) in [
-            (Sleep::Deaf, false, false),
+            (Sleep::Uninterrupted, false, false),
             (Sleep::Doze, true, false),
             (Sleep::Rest, true, true),
         ] {
-            let rung = gets_up(how, |bell| {
-                bell.ring_for_work();
+            let rung = gets_up(how, |parker| {
+                parker.wake_for_work();
             });
             assert_eq!(rung, for_work, "{how:?} for work");
             assert_eq!(
-                gets_up(how, Bell::ring_for_command),
+                gets_up(how, Parker::wake_for_command),
                 for_command,
                 "{how:?} for a command"
             );
@@ -143,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn bell_does_not_sleep_when_needed_or_past_its_deadline() {
-        let bell = Bell::default();
+    fn parker_does_not_sleep_when_needed_or_past_its_deadline() {
+        let parker = Parker::default();
         let began = Instant::now();
-        bell.sleep(Sleep::Doze, &in_seconds(60), || true);
-        bell.sleep(Sleep::Rest, &in_seconds(0), || false);
+        parker.sleep(Sleep::Doze, &in_seconds(60), || true);
+        parker.sleep(Sleep::Rest, &in_seconds(0), || false);
         assert!(began.elapsed() < Duration::from_secs(30));
-        assert!(!bell.ring_for_work(), "it is awake");
+        assert!(!parker.wake_for_work(), "it is awake");
     }
 }

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::fence;
 use std::time::Duration;
 
-use super::bell::Bell;
 use super::board::{Board, PlaceNo};
+use super::parker::Parker;
 
-/// A job that any mixer of the crew may run.
+/// A job that any of the mixers may run.
 pub(super) trait Job: Send {
     /// Longest duration of the job, unless the machine is busy with something else.
     fn budget(&self) -> Duration;
@@ -21,9 +21,9 @@ pub(super) trait Job: Send {
     fn run(&mut self);
 }
 
-/// A mixer's membership of the crew.
-pub(super) struct Mate<J> {
-    crew: Arc<[Station<J>]>,
+/// A mixer's access to the jobs of all mixers that share work.
+pub(super) struct WorkShare<J> {
+    sharers: Arc<[Sharer<J>]>,
     own: usize,
     /// Places without a job on the mixer's own board.
     free: Vec<PlaceNo>,
@@ -33,43 +33,43 @@ pub(super) struct Mate<J> {
 
 /// The part of a mixer that others access. Jobs left on its board are freed with its last
 /// reference.
-struct Station<J> {
-    bell: Arc<Bell>,
+struct Sharer<J> {
+    parker: Arc<Parker>,
     board: Board<J>,
 }
 
-/// Creates a crew with one mate for each of `bells`.
-pub(super) fn crew<J: Job>(bells: &[Arc<Bell>]) -> Vec<Mate<J>> {
+/// Lets mixers share work: returns the access of each, in the order of their `parkers`.
+pub(super) fn sharers<J: Job>(parkers: &[Arc<Parker>]) -> Vec<WorkShare<J>> {
     let mut places = Vec::new();
-    let stations = bells.iter().map(|bell| {
+    let sharers = parkers.iter().map(|parker| {
         let (board, free) = Board::new();
         places.push(free);
-        Station {
-            bell: bell.clone(),
+        Sharer {
+            parker: parker.clone(),
             board,
         }
     });
-    let crew: Arc<[Station<J>]> = stations.collect();
-    let mates = places.into_iter().enumerate().map(|(own, free)| Mate {
-        crew: crew.clone(),
+    let sharers: Arc<[Sharer<J>]> = sharers.collect();
+    let work_shares = places.into_iter().enumerate().map(|(own, free)| WorkShare {
+        sharers: sharers.clone(),
         own,
         free,
         offered: 0,
     });
-    mates.collect()
+    work_shares.collect()
 }
 
 /// Methods for the owner of jobs. Real-time: safe.
-impl<J: Job> Mate<J> {
-    /// Whether the crew has other mixers.
+impl<J: Job> WorkShare<J> {
+    /// Whether there are other mixers to share work with.
     pub fn has_others(&self) -> bool {
-        self.crew.len() > 1
+        self.sharers.len() > 1
     }
 
     /// Offers a job to the other mixers.
     ///
     /// # Errors
-    /// Returns the job if the crew has no others or the board is full: the caller should run it at
+    /// Returns the job if there is no other mixer or the board is full: the caller should run it at
     /// once.
     pub fn offer(&mut self, job: Box<J>) -> Result<(), Box<J>> {
         if !self.has_others() {
@@ -79,7 +79,7 @@ impl<J: Job> Mate<J> {
             return Err(job);
         };
         let budget = job.budget();
-        self.crew[self.own].board.offer(place, job, budget);
+        self.sharers[self.own].board.offer(place, job, budget);
         self.offered += 1;
         Ok(())
     }
@@ -93,58 +93,58 @@ impl<J: Job> Mate<J> {
             if wanted == 0 {
                 return;
             }
-            wanted -= usize::from(self.crew[other].bell.ring_for_work());
+            wanted -= usize::from(self.sharers[other].parker.wake_for_work());
         }
     }
 
     /// Takes back a job that no other mixer has begun.
     pub fn unbegun(&mut self) -> Option<Box<J>> {
-        let (place, job) = self.crew[self.own].board.withdraw()?;
+        let (place, job) = self.sharers[self.own].board.withdraw()?;
         self.free.push(place);
         Some(job)
     }
 
     /// Takes a job that another mixer has finished.
     pub fn finished(&mut self) -> Option<Box<J>> {
-        let (place, job) = self.crew[self.own].board.collect()?;
+        let (place, job) = self.sharers[self.own].board.collect()?;
         self.free.push(place);
         Some(job)
     }
 }
 
 /// Methods for helping mixers. Real-time: safe.
-impl<J: Job> Mate<J> {
-    /// The bell that wakes this mixer.
-    pub fn bell(&self) -> &Bell {
-        &self.crew[self.own].bell
+impl<J: Job> WorkShare<J> {
+    /// What wakes this mixer.
+    pub fn parker(&self) -> &Parker {
+        &self.sharers[self.own].parker
     }
 
     /// Whether another mixer offers a job whose budget is at most `time`.
     pub fn has_work(&self, time: Duration) -> bool {
         fence(SeqCst);
         self.others()
-            .any(|other| self.crew[other].board.has_work(time))
+            .any(|other| self.sharers[other].board.has_work(time))
     }
 
     /// Runs one offered job of another mixer whose budget is at most `time`; returns whether there
     /// was one.
     pub fn help(&self, time: Duration) -> bool {
         let offer = self.others().find_map(|other| {
-            let (place, job) = self.crew[other].board.take(time)?;
+            let (place, job) = self.sharers[other].board.take(time)?;
             Some((other, place, job))
         });
         let Some((owner, place, mut job)) = offer else {
             return false;
         };
         job.run();
-        self.crew[owner].board.give_back(place, job);
+        self.sharers[owner].board.give_back(place, job);
         true
     }
 
     /// Indices of all other mixers from the next one on, so that not all helpers turn to the same
     /// owner.
     fn others(&self) -> impl Iterator<Item = usize> + use<J> {
-        let (own, all) = (self.own, self.crew.len());
+        let (own, all) = (self.own, self.sharers.len());
         (1..all).map(move |ahead| (own + ahead) % all)
     }
 }
@@ -172,9 +172,9 @@ mod tests {
         }
     }
 
-    fn mates(count: usize) -> Vec<Mate<Square>> {
-        let bells: Vec<Arc<Bell>> = (0..count).map(|_| Arc::default()).collect();
-        crew(&bells)
+    fn work_shares(count: usize) -> Vec<WorkShare<Square>> {
+        let parkers: Vec<Arc<Parker>> = (0..count).map(|_| Arc::default()).collect();
+        sharers(&parkers)
     }
 
     fn square(number: u64) -> Box<Square> {
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn crew_of_one_refuses_offers_and_has_no_work() {
-        let mut alone = mates(1);
+        let mut alone = work_shares(1);
         assert!(alone[0].offer(square(3)).is_err());
         assert!(!alone[0].has_work(LONG) && !alone[0].help(LONG));
         assert!(alone[0].unbegun().is_none());
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn finished_job_returns_to_its_owner() {
-        let mut all = mates(3);
+        let mut all = work_shares(3);
         assert!(all[0].offer(square(3)).is_ok());
         assert!(all[1].offer(square(4)).is_ok());
         assert!(!all[0].others().any(|other| other == 0));
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn crew_board_refuses_jobs_beyond_its_capacity() {
-        let mut all = mates(2);
+        let mut all = work_shares(2);
         let taken = (0..JOBS as u64 + 5).filter(|&at| all[0].offer(square(at)).is_ok());
         assert_eq!(taken.count(), JOBS);
         while all[1].help(LONG) {}
@@ -220,16 +220,16 @@ mod tests {
 
     #[test]
     fn each_job_is_done_once_by_owner_or_helpers() {
-        let mut all = mates(4);
+        let mut all = work_shares(4);
         let mut owner = all.remove(0);
         let stop = Arc::new(AtomicBool::new(false));
         let helpers: Vec<_> = all
             .into_iter()
-            .map(|mate| {
+            .map(|work_share| {
                 let stop = stop.clone();
                 std::thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        if !mate.help(LONG) {
+                        if !work_share.help(LONG) {
                             std::thread::yield_now();
                         }
                     }
