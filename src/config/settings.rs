@@ -282,7 +282,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "allow_monitors",
         unit: "yes or no",
-        help: "Whether participants of other rooms may listen to a room, unless the room sets this itself.",
+        help: "Whether participants of other rooms may monitor a room, unless the room sets this itself.",
         kind: Kind::YesNoOrAuto(
             "true unless the mode is open or moderated",
             place!(room.allow_monitors),

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_of_the_voice_profile_has_the_documented_defaults() {
+    fn encoding_of_the_voice_profile_has_the_documented_defaults() {
         let encoding = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
         let expected = Encoding {
             codec: Codec::Opus,
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_limits_the_bandwidth_to_maxplaybackrate() {
+    fn encoding_limits_the_bandwidth_to_maxplaybackrate() {
         for (hz, bandwidth) in [
             (0, Bandwidth::Narrow),
             (8_000, Bandwidth::Narrow),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_rounds_the_bitrate_down_to_a_step_of_the_ladder() {
+    fn encoding_rounds_the_bitrate_down_to_a_step_of_the_ladder() {
         for (profile, asked, got) in [
             (Profile::Voice, None, 56_000),
             (Profile::Radio, None, 32_000),
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_chooses_the_packet_length_by_ptime_within_maxptime() {
+    fn encoding_chooses_the_packet_length_by_ptime_within_maxptime() {
         for (profile, ptime, max_ptime, tick, got) in [
             (Profile::Voice, None, 120, TickLength::Ms20, 20),
             (Profile::Voice, Some(10), 120, TickLength::Ms20, 20),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_has_stereo_fec_and_cbr_only_on_request() {
+    fn encoding_has_stereo_fec_and_cbr_only_on_request() {
         let asked = limited(|limits| {
             limits.stereo = true;
             limits.fec = true;
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_of_g711_lets_only_the_packet_length_vary() {
+    fn encoding_of_g711_lets_only_the_packet_length_vary() {
         let of = |profile, change: fn(&mut ReceiverLimits)| {
             let limits = limited(|limits| {
                 limits.codec = Codec::Pcma;

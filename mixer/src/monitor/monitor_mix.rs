@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn scan_applies_each_channel_gain_and_orders_sources_by_level() {
+    fn monitor_mix_applies_each_room_gain_and_orders_sources_by_level() {
         let mut desk = Desk::new(
             MonitorLevel::default(),
             &[level(-6.0206, 0), level(6.0206, 0)],
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn scan_channel_of_higher_priority_ducks_others_and_holds() {
+    fn monitored_room_of_higher_priority_ducks_others_and_holds() {
         let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, false]);
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn scan_counts_slept_ticks_as_a_pause_for_ducking() {
+    fn monitor_mix_counts_slept_ticks_as_a_pause_for_ducking() {
         let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn scan_channels_of_equal_priority_do_not_duck_each_other() {
+    fn monitored_rooms_of_equal_priority_do_not_duck_each_other() {
         let mut desk = Desk::new(level(0.0, 3), &[level(0.0, 3), level(0.0, 3)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn scans_are_alike_only_with_equal_feeds_and_strengths() {
+    fn monitor_mixes_are_alike_only_with_equal_feeds_and_levels() {
         let feed = Arc::new(Feed::new(Layout::Mono, TICK));
         let other = Arc::new(Feed::new(Layout::Mono, TICK));
         let monitors = |feed: &Arc<Feed>, home, level| {
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn scan_upmixes_and_downmixes_channels_to_the_layout_of_the_room() {
+    fn monitor_mix_upmixes_and_downmixes_rooms_to_its_own_layout() {
         for (from, to, expected) in [
             (Layout::Stereo, Layout::Mono, vec![0.3, 0.3]),
             (Layout::Mono, Layout::Stereo, vec![0.2, 0.2, 0.4, 0.4]),

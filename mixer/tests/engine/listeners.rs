@@ -232,7 +232,7 @@ fn listener_group_survives_the_removal_of_its_leader() {
 }
 
 #[test]
-fn listeners_of_different_recipes_form_separate_groups() {
+fn listeners_of_different_encodings_form_separate_groups() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
     for id in 2..=7 {

@@ -39,7 +39,7 @@ pub enum KeyEvent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyEventError {
     /// The line has an unknown command.
-    #[error("unknown command {given:?}: use press, release, listen ROOM,... or an empty line")]
+    #[error("unknown command {given:?}: use press, release, monitor ROOM,... or an empty line")]
     Unknown {
         /// What was given.
         given: String,

@@ -231,7 +231,7 @@ fn output_stream_ends_a_60_ms_packet_at_every_third_tick() {
 }
 
 #[test]
-fn output_stream_upmixes_a_mono_mix_for_a_stereo_recipe() {
+fn output_stream_upmixes_a_mono_mix_for_a_stereo_encoding() {
     let mut ear = Ear::new(20, Layout::Stereo);
     ear.hear(Some(0.25));
     assert_eq!(ear.log.lock().unwrap()[0], vec![0.25; 1_920]);
