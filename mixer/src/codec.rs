@@ -1,5 +1,5 @@
-//! The codec interface of the engine: two traits, so that the engine builds and is tested without
-//! Opus.
+//! The codec interface of the engine: the traits [`Decode`] and [`Encode`], so that the engine
+//! builds and is tested without Opus.
 
 use core::any::Any;
 
@@ -67,24 +67,29 @@ pub trait Decode: Send {
     /// [`DecodeError`] if the payload is not a packet of this codec.
     fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError>;
 
-    /// Fills `pcm`, a multiple of 2.5 ms, with concealment predicted from the history.
+    /// Fills `pcm` with concealment: sound predicted from the packets decoded so far, in place of
+    /// lost packets.
+    ///
+    /// The length of `pcm` is a multiple of 2.5 ms.
     fn conceal(&mut self, pcm: &mut [f32]);
 
     /// Fills `pcm` with a prediction of the sound that starts `after` samples per channel after the
-    /// last decoded sample, and returns whether the history is unchanged.
+    /// last decoded sample, and returns whether the decoder's history is unchanged.
     ///
     /// The missing packets may only be late, or the sender silent; the next packet must then decode
     /// as if nothing had been predicted. `after` and the length of `pcm` are multiples of 2.5 ms,
-    /// at most 240 ms together. A decoder that cannot predict without changing its history
-    /// conceals.
+    /// at most 240 ms together. A decoder that cannot predict without changing its history conceals
+    /// instead.
     fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
         let _ = after;
         self.conceal(pcm);
         false
     }
 
-    /// Records that `samples` samples per channel, which were [predicted](Decode::guess) without
-    /// changing the history, are lost.
+    /// Makes `samples` predicted samples per channel part of the history: the packets in their
+    /// place are lost, not late.
+    ///
+    /// The samples were [predicted](Decode::guess) without changing the history.
     fn miss(&mut self, samples: usize) {
         let _ = samples;
     }
@@ -92,7 +97,8 @@ pub trait Decode: Send {
     /// Forgets the decoder's history, as after a change of the sender's encoder.
     fn reset(&mut self);
 
-    /// The codec of the packets to decode; it tells the length of a packet before it is decoded.
+    /// The codec of the packets to decode. [`Codec::samples`] tells the length of such a packet
+    /// without decoding it.
     fn codec(&self) -> Codec {
         Codec::Opus
     }
@@ -108,7 +114,8 @@ pub trait Decode: Send {
     }
 }
 
-/// Sampling rate of a rough decode: half the cost of 48 kHz, and enough to tell a voice from noise.
+/// Sampling rate of a [rough decode](Decode::sketch). It costs half as much as 48 kHz and is enough
+/// to tell a voice from noise.
 pub const SKETCH_RATE_HZ: u32 = 16_000;
 
 /// Encodes PCM into payloads.

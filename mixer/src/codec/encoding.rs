@@ -71,7 +71,7 @@ pub enum Application {
     LowDelay,
 }
 
-/// The exact encoding of one stream. Listeners with equal recipes and equal mixes can share an
+/// The exact encoding of one stream. Listeners of equal encodings and equal mixes can share an
 /// encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Encoding {
@@ -100,7 +100,8 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Creates the encoding of one listener: `profile` within `limits`, rounded to the ladders.
+    /// Creates the encoding of one listener: `profile` within `limits`, rounded to the bitrates and
+    /// packet lengths that streams may have.
     ///
     /// - bandwidth: the widest that `maxplaybackrate` allows, never wider (RFC 7587, 6.1: a sender
     ///   to a single destination must not send more).
@@ -134,8 +135,8 @@ impl Encoding {
         }
     }
 
-    /// The encoding for G.711. It leaves no choice but the packet length, so that its listeners
-    /// share an encoder.
+    /// The encoding of a G.711 stream. Only the packet length is chosen, so that listeners who hear
+    /// the same mix mostly share an encoder.
     fn g711(limits: &ReceiverLimits, traits: &Traits, tick: TickLength) -> Encoding {
         Encoding {
             codec: limits.codec,
@@ -216,14 +217,14 @@ fn rung(ladder: &[u32], wish: u32) -> u32 {
     *below.unwrap_or(&ladder[0])
 }
 
-/// Bitrates to choose from: few enough for listeners to share one, close enough for each to be of
-/// use.
+/// Bitrates that an Opus stream may have: few, so that listeners share encoders, and close
+/// together, so that rounding down costs little quality.
 const BITRATES_BPS: [u32; 10] = [
     6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 48_000, 56_000, 64_000, 96_000,
 ];
 
-/// Packet lengths to choose from, each of which fits one Opus frame. Each divides every longer tick
-/// and is a multiple of every shorter one. Packets below 5 ms would be mostly headers.
+/// Packet lengths that a stream may have, each of which fits one Opus frame. Each divides every
+/// longer tick and is a multiple of every shorter one. Packets below 5 ms would be mostly headers.
 const PACKETS_MS: [u32; 5] = [5, 10, 20, 40, 60];
 
 #[cfg(test)]
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn encoding_chooses_the_packet_length_by_ptime_within_maxptime() {
+    fn encoding_packet_length_follows_ptime_up_to_maxptime() {
         for (profile, ptime, max_ptime, tick, got) in [
             (Profile::Voice, None, 120, TickLength::Ms20, 20),
             (Profile::Voice, Some(10), 120, TickLength::Ms20, 20),

@@ -1,9 +1,9 @@
 //! G.711 (ITU-T, RFC 3551, 4.5.14): both traits of [`codec`](super), for clients that cannot afford
 //! Opus.
 //!
-//! Companding is a page of arithmetic, fixed since 1988; the crates that provide it bring frames,
-//! allocation or other codecs along. More care goes into the resampling between 8 and 48 kHz
-//! (`Rate`), and into the concealment of lost packets (`conceal`).
+//! Companding is written out here: it is a page of arithmetic, fixed since 1988; the crates that
+//! provide it bring frames, allocation or other codecs along. More care goes into the resampling
+//! between 8 and 48 kHz (`Rate`), and into the concealment of lost packets (`conceal`).
 
 mod conceal;
 mod decoder;

@@ -58,8 +58,8 @@ impl Codec {
         }
     }
 
-    /// Samples per channel at 48 kHz of each frame in a packet: a decoder predicts from frame to
-    /// frame.
+    /// Samples per channel at 48 kHz of each codec frame in a packet; `None` if it cannot be a
+    /// packet of this codec. A G.711 packet counts as one frame.
     ///
     /// Real-time: safe.
     pub fn frame_samples(self, payload: &[u8]) -> Option<usize> {
@@ -80,7 +80,7 @@ impl Codec {
     }
 }
 
-/// Longest packet without any sound (DTX): a table-of-contents byte and a frame count.
+/// Size of the largest Opus packet without sound (DTX): a table-of-contents byte and a frame count.
 pub(crate) const DTX_MAX_BYTES: usize = 2;
 
 /// Sampling rate of G.711.

@@ -1,9 +1,9 @@
 //! Opus (RFC 6716) over libopus: both traits of [`codec`](super).
 //!
 //! Set-up allocates; afterwards libopus works on its own state and the stack, so every call is
-//! real-time safe. Encoder and decoder use `opusic-sys` directly, on which the `opus` crate is
-//! built too. That crate hides the memory, but the encoder has to copy it, and the decoder uses it
-//! for two decoders.
+//! real-time safe. Encoder and decoder use `opusic-sys` directly. The `opus` crate, which is built
+//! on it, hides the memory of libopus; the encoder here copies that memory, and the decoder places
+//! a full or a rough decoder in it.
 
 mod bandwidth_detector;
 mod decoder;
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn opus_decoder_takes_an_empty_payload_for_malformed() {
+    fn opus_decoder_reports_an_empty_payload_as_malformed() {
         let mut decoder = OpusDecoder::new(Layout::Mono);
         let mut pcm = [7.0; 960];
         assert_eq!(decoder.decode(&[], &mut pcm), Err(DecodeError::Malformed));

@@ -1,4 +1,5 @@
-//! Encoding profiles that a room or a join can request, and their settings.
+//! Encoding profiles and their settings. A profile is requested for a room, or by a participant
+//! that joins.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,7 +8,7 @@ use thiserror::Error;
 
 use super::{Application, Bandwidth};
 
-/// The encoding profile that a room or a join requests.
+/// A named set of encoder settings, requested for a room or by a participant that joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Profile {
     /// VOIP, 56 kbit/s, complexity 9, FEC once loss is reported: the default of conferences.
@@ -134,7 +135,7 @@ impl Traits {
             Profile::LowDelay => Traits {
                 application: Application::LowDelay,
                 usual_bps: 64_000,
-                // The shortest packet: one tick, of either length.
+                // One tick: rooms with ticks of 20 ms raise this to 20 ms.
                 packet_ms: 10,
                 ..voice
             },

@@ -12,9 +12,9 @@ pub(super) struct Memory {
     period: usize,
     /// Samples of concealment in a row.
     run: usize,
-    /// Height of the step at the seam, which fades out.
+    /// Height of the step where the repetition begins. It is added to the repetition and fades out.
     offset: f32,
-    /// Samples of sound until the repetition below it has faded out.
+    /// Number of decoded samples into which the repetition is still to be cross-faded.
     blend: usize,
 }
 
@@ -56,7 +56,7 @@ impl Memory {
         self.note(block);
     }
 
-    /// Finds the pitch period, and crossfades its end into its beginning.
+    /// Prepares the repetition: finds the pitch period, and crossfades its end into its beginning.
     fn begin(&mut self) {
         self.period = self.find_period();
         let (period, overlap) = (self.period, self.period / 4);
@@ -107,11 +107,11 @@ impl Memory {
     }
 }
 
-/// Pitch periods of voices: 66 to 400 Hz.
+/// Shortest and longest pitch period of voices, in samples at 8 kHz: 400 Hz and 66 Hz.
 const MIN_PERIOD: usize = 20;
 const MAX_PERIOD: usize = 120;
 
-/// Number of samples compared: 20 ms.
+/// Number of samples compared to find the pitch period: 20 ms.
 const MATCHED: usize = 160;
 
 const PAST: usize = MATCHED + MAX_PERIOD;

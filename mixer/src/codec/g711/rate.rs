@@ -1,8 +1,8 @@
 //! Resampling between 8 and 48 kHz, in blocks of a fixed length on both sides.
 //!
 //! With every block, the resampler is reset and given the past samples that it needs. So a block
-//! depends only on samples, no rounding can add or drop a sample in a day, and an encoder that
-//! takes over the past of another continues exactly where the other stands.
+//! depends only on samples, rounding never adds or drops a sample however long the call lasts, and
+//! an encoder that takes over the past of another continues exactly where the other stands.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{
@@ -10,7 +10,7 @@ use rubato::{
     WindowFunction,
 };
 
-/// Resampler in one direction.
+/// A resampler of one stream, from 8 to 48 kHz or from 48 to 8 kHz.
 pub(super) struct Rate {
     resampler: Async<f32>,
     /// The past samples and the block, followed by zeros.
@@ -30,14 +30,16 @@ impl Rate {
         Rate::new(FACTOR as f64, TAPS, BLOCK, FACTOR)
     }
 
-    /// Creates a resampler from 48 to 8 kHz: six times [`LONG_BLOCK`] samples become that many.
+    /// Creates a resampler from 48 to 8 kHz: six times [`LONG_BLOCK`] samples become
+    /// [`LONG_BLOCK`].
     ///
     /// Real-time: set-up only (allocates).
     pub(super) fn down() -> Rate {
         Rate::new(1.0 / FACTOR as f64, TAPS * FACTOR, LONG_BLOCK * FACTOR, 1)
     }
 
-    /// Creates a resampler.
+    /// Creates a resampler for blocks of `block` samples, whose sampling rate it multiplies by
+    /// `ratio`.
     ///
     /// - `phases`: number of positions between two input samples on which output samples fall.
     fn new(ratio: f64, taps: usize, block: usize, phases: usize) -> Rate {

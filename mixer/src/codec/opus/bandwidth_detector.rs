@@ -1,4 +1,5 @@
-//! Follows the bandwidth of the sound that a CELT-only stream carries.
+//! Measures the bandwidth of the sound that a CELT-only stream carries, so that the stream is no
+//! wider.
 //!
 //! At low bitrates, libopus narrows a stream to the bandwidth of its sound. At the bitrates of a
 //! CELT-only stream it does not, and a voice from a 16 kHz microphone or a telephone is sent with
@@ -10,12 +11,13 @@
 use crate::codec::Bandwidth;
 use crate::format::SAMPLE_RATE_HZ;
 
-/// Follows the bandwidth of one stream's sound.
+/// Measures the bandwidth of one stream's sound.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct BandwidthDetector {
     above: [HighPass; 2],
     now: Bandwidth,
-    /// Bandwidth that has sufficed, and for how long, in samples.
+    /// Widest bandwidth that was needed since the sound last needed `now`, and the samples since
+    /// then.
     enough: Bandwidth,
     enough_samples: usize,
 }
@@ -125,10 +127,11 @@ const TAPS: usize = 8 * LANES;
 /// Width of the slope between stopping and passing, for a Blackman window of this length.
 const SLOPE_HZ: f64 = 5.5 * SAMPLE_RATE_HZ as f64 / TAPS as f64;
 
-/// Not a simple fraction of a period of the sounds in question, so that no tone is missed.
+/// The filtered level is taken at every fifth sample. Five is not a simple fraction of the period
+/// of any tone above 8 kHz, so no such tone is missed.
 const STEP: usize = 5;
 
-/// Sound that is 50 dB below the whole, or below -75 dBFS, is not missed.
+/// Sound above a frequency may be left out if it is 50 dB below the whole sound, or below -75 dBFS.
 const AUDIBLE_SHARE: f32 = 1e-5;
 const AUDIBLE: f32 = 3.2e-8;
 

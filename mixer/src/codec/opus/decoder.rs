@@ -1,7 +1,7 @@
 //! Opus decoder in memory of its own, so that its sampling rate can change in place.
 //!
-//! Packets of a participant who is not heard need not be decoded in full: 16 kHz mono shows when
-//! that changes, at half the cost. The same memory holds either decoder.
+//! For a participant who is not heard, decoding to 16 kHz mono is enough to notice when they begin
+//! to speak, and costs half as much. The same memory holds either the full or the rough decoder.
 #![allow(unsafe_code)]
 
 use core::ffi::c_int;
@@ -53,7 +53,7 @@ impl OpusDecoder {
     /// # Panics
     /// If memory is exhausted, like any allocation.
     pub fn new(layout: Layout) -> OpusDecoder {
-        // SAFETY: takes a number and gives one.
+        // SAFETY: the function only computes a size from the number of channels.
         let bytes = unsafe { sys::opus_decoder_get_size(layout.channels() as c_int) };
         let words = (bytes.max(0) as usize).div_ceil(size_of::<u128>());
         let mut decoder = OpusDecoder {
@@ -75,7 +75,7 @@ impl OpusDecoder {
         self.concealed_samples
     }
 
-    /// Initialises a decoder without history in the memory.
+    /// Initialises a decoder of the kind `detail`, without history, in `state`.
     fn begin(&mut self, detail: Detail) {
         self.detail = detail;
         self.guess.ahead_samples = 0;
@@ -116,7 +116,7 @@ impl OpusDecoder {
         call(&mut self.state, channels, input, pcm)
     }
 
-    /// Conceals further on the copy, after the predictions made so far.
+    /// Continues the concealment on the copy of the decoder, after the predictions made so far.
     fn conceal_ahead(&mut self, pcm: &mut [f32]) {
         let channels = self.layout.channels();
         self.concealed_samples += conceal(&mut self.guess.state, channels, pcm);
@@ -272,7 +272,8 @@ const PACKET_SAMPLES: usize = 960;
 
 /// Samples per channel that a packet holds at a sampling rate.
 fn samples_of(payload: &[u8], rate_hz: u32) -> Result<usize, DecodeError> {
-    // SAFETY: reads at most the given number of bytes, and there is at least one.
+    // SAFETY: reads at most `payload.len()` bytes, and none of an empty payload, for which libopus
+    // returns an error.
     let samples = unsafe {
         sys::opus_packet_get_nb_samples(payload.as_ptr(), payload.len() as i32, rate_hz as i32)
     };
@@ -372,9 +373,9 @@ mod tests {
         }
     }
 
-    /// As after a change of the decoder that the caller's count does not include.
+    /// A prediction that does not start where the last one ended, as after a change of the decoder.
     #[test]
-    fn opus_prediction_not_continuing_the_last_starts_from_the_decoder() {
+    fn opus_prediction_apart_from_the_last_starts_from_the_decoder_state() {
         let packets = packets(Profile::Voice, 10);
         let (mut one, _) = after(&packets, Layout::Mono);
         let (mut other, _) = after(&packets, Layout::Mono);

@@ -4,10 +4,11 @@
 //! the listener's decoder notices no seam. The `opus` crate hides the encoder's memory, so this
 //! file uses `opusic-sys` directly, on which that crate is built too.
 //!
-//! Only this file and the decoder's use `unsafe` in the engine. All of it rests on three promises of libopus
-//! (`opus.h`, "Opus Encoder"): `opus_encoder_get_size` says how much memory an encoder takes;
-//! `opus_encoder_init` makes one in any memory of that size that is aligned like an allocation; and
-//! that memory may be copied as a whole, since it holds no pointer into itself.
+//! Only this file and the decoder's use `unsafe` in the engine. These calls are sound because of
+//! three promises of libopus (`opus.h`, "Opus Encoder"): `opus_encoder_get_size` says how much
+//! memory an encoder takes; `opus_encoder_init` makes one in any memory of that size that is
+//! aligned like an allocation; and that memory may be copied as a whole, since it holds no pointer
+//! into itself.
 #![allow(unsafe_code)]
 
 use core::any::Any;
@@ -40,7 +41,8 @@ pub struct OpusEncoder {
 struct State(Box<[u128]>);
 
 impl OpusEncoder {
-    /// Creates an encoder without history, with the settings of `encoding` and prepared for no loss.
+    /// Creates an encoder without history, with the settings of `encoding` and prepared for no
+    /// loss.
     ///
     /// Real-time: set-up only (allocates).
     ///
@@ -77,7 +79,7 @@ impl OpusEncoder {
 impl State {
     fn new(layout: Layout, application: Application) -> State {
         let channels = layout.channels() as c_int;
-        // SAFETY: takes a number and gives one.
+        // SAFETY: the function only computes a size from the number of channels.
         let bytes = unsafe { sys::opus_encoder_get_size(channels) }.max(0) as usize;
         let mut state = State(crate::memory::filled(bytes.div_ceil(size_of::<u128>()), 0));
         // SAFETY: the memory is as large as libopus asked for, aligned to 16 bytes, and ours alone.
