@@ -1,4 +1,5 @@
-//! The engine: all rooms of one mixer, to which commands and packets are applied in slots.
+//! The engine: all rooms of one mixer thread. It applies commands, takes in packets, and runs the
+//! ticks of the rooms slot by slot.
 //!
 //! The engine knows no channel, no thread and no clock: commands and packets are handed in, time is
 //! an argument, and all output goes to a [`Sink`]. Within its limits nothing here allocates or
@@ -122,7 +123,8 @@ impl Engine {
         }
     }
 
-    /// Takes in one packet; returns `None` if the sender is not in any room or sends no packets.
+    /// Takes in one packet; returns `None` if the participant is in no room, only listens, or plays
+    /// a queue of PCM.
     ///
     /// Real-time: safe.
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
@@ -253,7 +255,8 @@ impl Engine {
         }
     }
 
-    /// Returns a job's stream to its listener, wherever the listener sits by now.
+    /// Returns the output stream that a job has encoded to its participant, whose place in the room
+    /// may have changed meanwhile.
     fn take_back(&mut self, mut job: Box<Job>, sink: &mut dyn Sink) {
         self.jobs_out = self.jobs_out.saturating_sub(1);
         if let Some(Location { entry, member }) =
@@ -301,7 +304,7 @@ impl Engine {
     }
 
     /// Lets a room sleep until it is woken. A room that listens to other rooms dozes: instead of
-    /// each tick it checks their feeds, which costs a few loads.
+    /// running each tick it checks their feeds, which costs a few atomic loads.
     fn lull(&mut self, index: usize) {
         let Some(listens) = self.enter(index, |room| room.listens_to_other_rooms()) else {
             return;
@@ -369,7 +372,7 @@ impl Engine {
         self.berth_of.remove(&entry.id());
         let room = entry.leave(faulted, &mut self.loads);
         if faulted {
-            // The room's own list may be half done.
+            // The room's own list of members may be inconsistent after the panic.
             self.location_of
                 .retain(|_, location| location.entry != index);
         } else {

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 /// Sampling rate everywhere inside the engine.
 ///
-/// Opus decodes and encodes any of its bandwidths at this rate (RFC 6716, 2.1). Only G.711, which has
-/// 8 kHz, is resampled.
+/// Opus decodes and encodes any of its bandwidths at this rate (RFC 6716, 2.1). Only G.711, which
+/// has 8 kHz, is resampled.
 pub const SAMPLE_RATE_HZ: u32 = 48_000;
 
 /// Length of one slot, the time grid on which a mixer wakes up. Rooms are spread over the slots of

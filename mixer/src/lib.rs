@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`format`](mod@format), [`units`], [`frame`], [`packet`], [`permit`], [`meter`] | the values that everything else is made of |
 //! | [`codec`] | Opus and G.711; profiles, and how one stream is encoded |
-//! | [`schedule`] | the slots of a tick, when rooms should run in them, how much care there is time for, work that another thread may do |
+//! | [`schedule`] | the slots of a tick, when rooms should run in them, how complex the encoding may be, work that another thread may do |
 //! | [`ingest`] | one sender's packets until they are due: whether they are played, their place in time, storage, how long they wait |
 //! | [`source`] | what a participant says, as frames: decoding, concealing, time stretching; gain, meter and gate |
 //! | [`output`] | one stream's packets, and where everything goes that leaves the engine |
@@ -23,9 +23,9 @@
 //!
 //! A module uses those above it and none below it (`tests/modules.rs`).
 //!
-//! The engine knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told goes to an
-//! [`output::Sink`]. After set-up nothing in it allocates, locks or calls the system; what is marked "set-up only" is done on
-//! the control side and crosses as a box.
+//! The engine knows no threads, sockets, async, clocks or logs: time is an argument, and and events
+//! go to an [`output::Sink`]. After set-up nothing in it allocates, locks or calls the system; what
+//! is marked "set-up only" is done on the control side and crosses as a box.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

@@ -1,4 +1,4 @@
-//! Measures how loud a tick is.
+//! Measures the level of one tick of PCM.
 
 use crate::codec::SKETCH_RATE_HZ;
 use crate::format::SAMPLE_RATE_HZ;
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn meter_takes_a_loud_voice_for_sane() {
+    fn meter_reports_a_loud_voice_as_sane() {
         let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
         frame.samples_mut().fill(-1.2);
         assert!(LevelReading::of(&frame).sane);
     }
 
     #[test]
-    fn meter_reports_samples_that_no_decoder_should_give() {
+    fn meter_reports_invalid_and_excessive_samples_as_not_sane() {
         for bad in [f32::NAN, f32::INFINITY, 1.0e20, -2.0] {
             let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);
             frame.samples_mut()[17] = bad;

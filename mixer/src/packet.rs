@@ -1,8 +1,8 @@
 //! One payload, Opus or G.711, with the fields of its RTP header that the engine needs, inline and
 //! without heap allocation.
 //!
-//! Stands at both ends of the picture: packets that the network hands in, and packets that it gets
-//! back.
+//! Used at both ends of the engine: the network thread hands in each [`Packet`] that it receives,
+//! and gets back each [`OutPacket`] that it is to send.
 
 use crate::format::{MAX_CSRCS, MAX_PAYLOAD_BYTES};
 use crate::units::{Level, ParticipantId, RtpTime, Seq};

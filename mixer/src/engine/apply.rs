@@ -300,8 +300,8 @@ fn retire<T: Any + Send>(replaced: Option<Box<T>>, sink: &mut dyn Sink) {
     }
 }
 
-/// The subject that a command adds or changes; `None` if the command takes something away, which
-/// need not be reported if that is already gone.
+/// The room or participant that a command adds or changes; `None` if the command takes something
+/// away. If that is already gone, nothing need be reported.
 fn subject(command: &Command) -> Option<Refused> {
     match command {
         Command::AddRoom(room) => Some(Refused::Room(room.id())),

@@ -24,25 +24,25 @@ use crate::units::{ParticipantId, RoomId};
 /// [`Event::Refused`](crate::output::Event::Refused).
 #[derive(Debug)]
 pub enum Command {
-    /// Adds a room; it gets the least loaded phase of the slots.
+    /// Adds a room. The engine gives it the phase whose slots carry the least load.
     AddRoom(Box<Room>),
     /// Changes a room's noise gate and limit of contributors at its next tick. Tick length and
     /// layout stay, since members are built for them.
     ConfigureRoom(RoomId, RoomSettings),
     /// Removes a room with all its members.
     RemoveRoom(RoomId),
-    /// Gives a room more places; the members move to the new list, and the old list comes back.
+    /// Gives a room more places; the members move to the new list, and the old list is retired.
     Reserve {
-        /// The room.
+        /// The room that gets more places.
         room: RoomId,
         /// An empty list with more places.
         members: Box<Members>,
     },
     /// Adds a participant built for the room's tick length and layout.
     AddParticipant {
-        /// The room.
+        /// The room that the participant joins.
         room: RoomId,
-        /// The participant.
+        /// The participant to add.
         participant: Box<Participant>,
     },
     /// Removes a participant. It is sent nothing more at once; it leaves the room a tick later,
@@ -54,7 +54,7 @@ pub enum Command {
     /// [`Participant::leave_room`] prepares it for the other room. Playout, decoder and encoder go
     /// on without interruption, so that the client need not know.
     Detach {
-        /// The participant.
+        /// The participant to take out.
         participant: ParticipantId,
         /// A stream of the participant's own encoding, which a listen-only participant may need.
         stream: Option<Box<OutputStream>>,
@@ -74,8 +74,8 @@ pub enum Command {
     /// participant's own encoding.
     SetGains(ParticipantId, Box<GainChange>),
     /// Applies a participant's settings at the next tick, even if its room sleeps. To be sent after
-    /// a grant of the floor, when all words may already have arrived, and after a
-    /// [tone](crate::room::Settings::play).
+    /// a grant of the floor, when all the speech that was held may already have arrived, and after
+    /// a [tone](crate::room::Settings::play).
     Attend(ParticipantId),
     /// Makes a room panic at its next operation of this kind, to test that other rooms go on.
     #[cfg(any(test, feature = "fault-injection"))]

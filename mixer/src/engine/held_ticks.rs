@@ -2,9 +2,8 @@
 //!
 //! If a packet arrives after the tick that should play it, listeners hear concealment instead. A
 //! tick that comes a few milliseconds late costs them nothing: a receiver's jitter buffer is made
-//! for that. So a tick waits if a participant who is heard has sent no packet for it yet, as if
-//! packets were forwarded one by one. The tick's instant, which playouts and media clock follow,
-//! stays the same.
+//! for that. So a tick waits if a participant who is heard has sent no packet for it yet. The
+//! tick's instant, which playouts and media clock follow, stays the same.
 
 use super::Engine;
 use crate::format::SLOT_SAMPLES;

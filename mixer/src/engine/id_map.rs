@@ -23,7 +23,8 @@ pub(super) fn map_for<K: Eq + Hash, V: Copy>(
     map
 }
 
-/// Hashes ids. The server chose them at random or in sequence, so nobody can aim at a hash bucket.
+/// Hashes ids. The server chooses them, at random or in sequence, so no client can cause collisions
+/// on purpose.
 #[derive(Default)]
 pub(super) struct IdHasher(u64);
 

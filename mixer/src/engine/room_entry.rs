@@ -1,4 +1,4 @@
-//! A room's entry in the engine: its phase, and the only, guarded way into the room.
+//! A room as the engine holds it: with its phase, and behind a guard that catches panics.
 
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::Ordering::Relaxed;
@@ -26,7 +26,8 @@ pub(super) struct RoomEntry {
     room: Box<Room>,
 }
 
-/// A panic has left a room half done. The room gets one more tick, which retires it.
+/// The error of a call that panicked inside a room and may have left it inconsistent. The room gets
+/// one more tick, which retires it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault;
 
@@ -102,8 +103,8 @@ impl RoomEntry {
         may_move_again(self.moved, self.room.ticks())
     }
 
-    /// Moves the room, if [allowed](RoomEntry::may_move), to the phase at which packets of
-    /// `rhythms` wait less.
+    /// Moves the room to the phase at which packets of `rhythms` wait less, if there is one. The
+    /// caller asks [`may_move`](RoomEntry::may_move) first.
     pub fn move_to_meet(&mut self, rhythms: Rhythms, loads: &mut SlotLoads) {
         let tick = self.tick();
         if let Some(phase) = loads.better(self.phase, rhythms, tick, self.members()) {

@@ -21,9 +21,9 @@ pub struct EngineStats {
     pub encodes_skipped_total: u64,
     /// Mixes that the codec failed to encode.
     pub encode_failures_total: u64,
-    /// Packets from senders that are not in any room or send no packets.
+    /// Packets for a participant that is in no room, only listens, or plays a queue of PCM.
     pub strays_total: u64,
-    /// Commands refused: their subject is not here, or there was no place for it.
+    /// Commands that could not be carried out; see [`Command`](crate::engine::Command).
     pub refused_total: u64,
     /// Rooms retired after a panic.
     pub faults_total: u64,
