@@ -6,6 +6,7 @@
 //! | the rooms that all members of a room hear | [`links`] |
 //! | which listeners hear the same mix | `recipe` |
 //! | talkers that one listener wants louder, quieter or not at all | [`gains`] |
+//! | tones that tell one listener the outcome of its floor request | [`floor_tone`] |
 //! | one listener's mix, made from the bus | `render` |
 
 pub mod bus;

@@ -45,7 +45,8 @@ enum State {
     Playing,
     /// Packets are skipped.
     Skipping(SkipReason),
-    /// The participant has no permit, and its last audible sound has faded out.
+    /// The participant has no permit, and its last audible sound has faded out: packets are held or
+    /// skipped.
     Shut,
 }
 
@@ -75,13 +76,13 @@ pub(crate) enum Change {
     Stop,
 }
 
-/// The sound of one source in one tick.
+/// What one source sounded like in one tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TickHeard {
     /// The tick's instant.
     pub now: Time,
     pub reading: LevelReading,
-    /// The tick's samples were decoded from packets, not produced by concealment.
+    /// Whether the tick's samples were decoded from packets, not produced by concealment.
     pub is_played: bool,
     /// Time from a packet's arrival to the tick that plays it.
     pub on_the_way: Duration,
@@ -142,7 +143,7 @@ impl Admission {
         self.gate_db = gate_db;
     }
 
-    /// Takes in one packet. Returns the outcome, and the level to show if the packet reveals its
+    /// Takes in one packet. Returns the outcome, and the level to publish if the packet reveals its
     /// level without being played.
     pub fn push(
         &mut self,
@@ -268,7 +269,7 @@ impl Admission {
         self.shut(is_audible)
     }
 
-    /// Begins a tick: closes a draining permit once the participant's last words have been heard.
+    /// Begins a tick: closes a draining permit once the participant's last words have been played.
     ///
     /// - `target`: how long packets wait before they are played.
     /// - `has_run_dry`: all packets that arrived have been played.

@@ -52,7 +52,8 @@ impl Cursor {
         }
     }
 
-    /// Sequence number that the first stored packet would have if none had been lost before it.
+    /// Sequence number that the first stored packet would have if no packet had been lost before
+    /// it.
     ///
     /// - `first`: the sequence number that the packet has.
     pub fn expected(&self, first: i64) -> i64 {

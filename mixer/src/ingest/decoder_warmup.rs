@@ -45,15 +45,16 @@ impl WarmupPackets {
         }
     }
 
-    /// Whether a payload is short enough to be kept, and of frames so long (20 ms) that three
-    /// suffice.
+    /// Whether a payload is short enough to be kept, and its codec frames are so long (at least 20
+    /// ms) that three payloads suffice.
     pub fn fits(payload: &[u8], codec: Codec) -> bool {
         let frame_samples = codec.frame_samples(payload);
         frame_samples.is_some_and(|samples| samples >= WARMUP_SAMPLES)
             && payload.len() <= WARMUP_BYTES
     }
 
-    /// Whether enough payloads are kept for a decoder to reach the state it would have had.
+    /// Whether enough payloads are kept to bring a decoder into the state that it would have had if
+    /// no packet had been skipped.
     pub fn is_complete(&self) -> bool {
         self.payloads.iter().all(|payload| payload.len_bytes > 0)
     }
@@ -87,9 +88,9 @@ impl Default for WarmupPayload {
     }
 }
 
-/// Packets that bring an Opus decoder into the state it would have had. In frames of 20 ms, the
-/// prediction from the frame before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
-/// frames.
+/// Number of packets that bring an Opus decoder into the state that it would have had if no packet
+/// had been skipped. In frames of 20 ms, the prediction from the frame before counts for half (RFC
+/// 6716, 4.3.2.1), and for more in shorter frames.
 const WARMUP_PACKETS: usize = 3;
 const WARMUP_SAMPLES: usize = 960;
 

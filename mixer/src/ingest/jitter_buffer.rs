@@ -3,7 +3,8 @@
 //! Stands between the network and the decoder. The buffer orders packets, refuses duplicates and is
 //! bounded. [`super::delay_estimator`] decides how long a packet waits, and
 //! [`crate::source::playout`] what to do about a missing packet. Payloads lie in cells of one
-//! allocation made at set-up, so that an hour of any packet size neither allocates nor fragments.
+//! allocation made at set-up, so that storing packets of any size never allocates or fragments
+//! memory.
 
 use crate::format::MAX_PAYLOAD_BYTES;
 
@@ -293,7 +294,7 @@ mod tests {
         /// In any order of arrival, the buffer reorders, repeats and loses nothing, and every cell
         /// is freed again.
         #[test]
-        fn nothing_is_reordered_or_repeated(
+        fn jitter_buffer_neither_reorders_repeats_nor_loses_packets(
             steps in proptest::collection::vec((0i64..60, 0usize..MAX_PAYLOAD_BYTES, any::<bool>()), 0..200),
         ) {
             let mut buffer = JitterBuffer::new();

@@ -75,7 +75,7 @@ impl LevelHint {
         self.silent_since
     }
 
-    /// Whether the last packet is too large to be surely silence.
+    /// Whether the last packet is too large to be taken for silence by its size.
     pub fn last_is_large(&self) -> bool {
         !self.size.covers(self.last_bytes.into())
     }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn level_hint_counts_the_smallest_packets_for_the_size_of_silence() {
+    fn level_hint_includes_the_smallest_packets_in_the_size_of_silence() {
         let mut hint = LevelHint::default();
         hint.listened(60, true, at(0));
         assert!(hint.is_believed(&[1; 50], at(20)));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn size_of_silence_follows_the_encoder() {
+    fn silence_size_follows_an_encoder_that_changes_its_packet_size() {
         let mut size = SilenceSize::default();
         size.grow(45);
         assert!(size.covers(58) && !size.covers(59));

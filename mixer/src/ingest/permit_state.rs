@@ -66,8 +66,8 @@ impl PermitState {
 /// the packet that the sender was filling at that moment.
 const ON_THE_WAY: Duration = Duration::from_millis(20);
 
-/// The longest time that a draining permit stays open, however many packets wait: then the floor is
-/// another participant's.
+/// The longest time that a draining permit stays open, however many packets wait: after that, the
+/// floor may belong to another participant.
 const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_closed_and_asked_permits_are_not_open() {
+    fn permit_is_open_unless_closed_or_asked() {
         for number in 0..=u8::MAX {
             let mut state = PermitState::default();
             let permit = Permit::from_wire(number);

@@ -1,6 +1,6 @@
 //! Finds when a sender's present talk-spurt began, and counts the packets that hold sound.
 //!
-//! It sees every packet, whether the packet is played or not.
+//! Every packet is recorded here, whether it is played or not.
 
 use core::time::Duration;
 
@@ -71,7 +71,8 @@ impl TalkSpurt {
         last.is_none_or(|last| arrival.since(last) > PAUSE)
     }
 
-    /// Whether the last packet arrived within the time of two DTX refreshes.
+    /// Whether the sender still sends: its last packet arrived within the time of two DTX
+    /// refreshes.
     pub fn is_going_on(&self, now: Time) -> bool {
         let last = self.last_arrival;
         last.is_some_and(|last| now.since(last) <= TWO_REFRESHES)
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn talk_spurt_is_young_until_its_limit_or_its_answer() {
+    fn talk_spurt_is_young_until_its_time_limit_or_the_answer_to_its_floor_request() {
         let limit = Duration::from_millis(300);
         let mut spurt = TalkSpurt::default();
         assert_eq!(spurt.is_young(Time::ZERO, limit), None);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn talk_spurt_takes_no_long_packet_for_a_pause() {
+    fn talk_spurt_does_not_mistake_a_long_packet_for_a_pause() {
         let mut spurt = TalkSpurt::default();
         // Six frames of 20 ms.
         let long = [0xfb, 6, 1, 1, 1, 1, 1, 1];

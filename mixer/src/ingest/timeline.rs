@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn timeline_takes_a_jump_but_no_pause_for_a_restart() {
+    fn timeline_restarts_after_a_jump_but_not_after_a_pause() {
         let mut timeline = Timeline::default();
         timeline.place(1, Seq(0), RtpTime(0), 0);
         let minutes = 10 * 60 * 48_000;

@@ -1,7 +1,8 @@
 //! The buses of a room: the sum of its contributors, and the sum with the linked rooms.
 //!
-//! The `+=` and the `-` of the picture. A bus does not decide who contributes and does not limit: a
-//! sum of several voices may exceed full scale by any amount.
+//! These are the steps `Bus (+=)` and `Bus - own Frame` in the diagram of the [crate](crate). A bus
+//! does not decide who contributes and does not limit: a sum of several voices may exceed full
+//! scale by any amount.
 
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
@@ -40,7 +41,7 @@ impl Bus {
         }
     }
 
-    /// The sum of all contributors: what listeners hear that contribute nothing.
+    /// The sum of all contributors: what a listener that contributes nothing hears.
     pub fn sum(&self) -> &Frame {
         &self.sum
     }
@@ -147,14 +148,15 @@ impl Buses {
         }
     }
 
-    /// Takes the bus for the total, if there is none yet. Leaves a bus that is not needed in place.
+    /// Takes the bus for the total sum out of `total`, if this room has none yet. A bus that is not
+    /// needed stays in `total`.
     pub fn accept_total(&mut self, total: &mut Option<Box<Bus>>) {
         if self.total.is_none() {
             self.total = total.take();
         }
     }
 
-    /// Gives the bus for the total away, once the room has no links.
+    /// Takes out the bus for the total sum, once the room has no links.
     pub fn release_total(&mut self) -> Option<Box<Bus>> {
         self.is_linked = false;
         self.total.take()
@@ -182,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bus_minus_one_is_the_sum_of_the_others(
+        fn bus_minus_one_contributor_is_the_sum_of_the_others(
             voices in prop::collection::vec((any::<u32>(), 0.0f32..1.0), 1..16),
             own in any::<prop::sample::Index>(),
         ) {
@@ -206,7 +208,7 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_adding_is_irrelevant(
+        fn bus_sum_does_not_depend_on_the_order_of_its_frames(
             mut seeds in prop::collection::vec(any::<u32>(), 2..10),
         ) {
             let sum = |seeds: &[u32]| {

@@ -1,8 +1,9 @@
 //! Personal gains: talkers that one listener wants louder, quieter or not at all.
 //!
 //! Personal gains act on the voices on the bus of the listener's own room. So they multiply a
-//! talker's gain in the room and cannot undo a mute. Each distinct list costs one mix and one
-//! encode while a talker it names is on the bus and for 200 ms after that, and nothing otherwise.
+//! talker's gain in the room and cannot undo a mute. Each distinct list costs one more mix and
+//! encode while a talker that it names is on the bus, and for 200 ms afterwards. At other times it
+//! costs nothing.
 
 use crate::mix::render::Voice;
 use crate::output::OutputStream;
@@ -87,13 +88,13 @@ impl PersonalGains {
 }
 
 /// A change of one participant's personal gains. The box comes back with the previous gains, and
-/// with the listener if that was not needed.
+/// with the stream if that was not needed.
 #[derive(Debug, Default)]
 pub struct GainChange {
     /// The gains from now on; `None`: every talker as loud as in the room.
     pub gains: Option<Box<PersonalGains>>,
-    /// A stream of the participant's recipe, for a listen-only participant that may have no stream
-    /// of its own.
+    /// A stream of the participant's own encoding, for a listen-only participant that may have no
+    /// stream of its own.
     pub stream: Option<Box<OutputStream>>,
 }
 
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn personal_gains_keep_the_last_word_on_each_talker_and_drop_unity() {
+    fn personal_gains_keep_the_last_entry_per_talker_and_drop_unity_gains() {
         let list = gains(&[(7, 0.5), (3, 2.0), (7, 0.25), (5, 0.5), (5, 1.0)]);
         assert!(list.is_like(&gains(&[(3, 2.0), (7, 0.25)])));
         assert_eq!(list.gain_of(ParticipantId(7)), Gain::linear(0.25));

@@ -1,4 +1,4 @@
-//! The rooms linked to a room: all members hear them.
+//! Linked rooms: other rooms that all members of a room hear.
 
 use crate::mix::bus::Bus;
 use crate::monitor::MonitorMix;
@@ -7,14 +7,14 @@ use crate::monitor::MonitorMix;
 /// does not need it.
 #[derive(Debug, Default)]
 pub struct LinkChange {
-    /// The rooms linked from now on; `None`: none.
+    /// The rooms linked from now on; `None`: no rooms.
     pub(crate) links: Option<Box<MonitorMix>>,
     /// The bus for the sum with the linked rooms.
     pub(crate) total: Option<Box<Bus>>,
 }
 
 impl LinkChange {
-    /// Creates a change to these links; `None`: to none.
+    /// Creates a change to these links; `None` removes all links.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(links: Option<Box<MonitorMix>>) -> LinkChange {

@@ -1,11 +1,12 @@
-//! The mix that one listener hears this tick, as a value.
+//! What the mix of one listener is made of this tick, as a value that can be compared.
 //!
 //! Two listeners of equal [key](MixRecipe::key) hear the same mix, except in a tick in which a list
 //! of one of them changes.
 
 use crate::mix::bus::Base;
 
-/// The number of a list within its room: see [`Interned`](crate::room::interned::Interned).
+/// The number of a list, of personal gains or of monitored rooms, within its room: see
+/// [`Interned`](crate::room::interned::Interned).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartNo(pub u16);
 

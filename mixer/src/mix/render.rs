@@ -40,7 +40,7 @@ pub(crate) struct Renderer<'a, V> {
     pub linked: Option<Sources>,
 }
 
-/// The parts of one listener's mix.
+/// What one listener's mix is made of.
 pub(crate) struct Ingredients<'a> {
     /// The bus that the mix is made from.
     pub base: Base,
@@ -106,7 +106,8 @@ impl<V: Voices> Renderer<'_, V> {
         heard
     }
 
-    /// Whether any voice on the listener's bus is left for this listener.
+    /// Whether any voice on the listener's bus is left without its own voice and those of zero
+    /// gain.
     fn room_is_heard(&self, listener: &Ingredients<'_>) -> bool {
         let (_, voices) = self.buses.heard(listener.base);
         let others = voices - usize::from(listener.own.is_some());
@@ -201,7 +202,7 @@ fn is_own(listener: &Ingredients<'_>, voice: &Voice) -> bool {
 }
 
 /// Adds the monitored rooms to the mix of the listener's own room, which is ducked where monitored
-/// rooms have priority. Returns whether anybody is heard.
+/// rooms have priority. Returns whether anybody is heard in the mix.
 pub(crate) fn blend(monitors: Option<&MonitorMix>, home_is_heard: bool, mix: &mut Frame) -> bool {
     if !home_is_heard {
         mix.clear();

@@ -22,7 +22,7 @@ enum Ear {
 impl Admission {
     /// Classifies a packet by the audio level that its sender signals, or by a rough decode if the
     /// level is not to be relied on and the decoder is not in use for playout. Also returns the
-    /// level to show for a packet that is not played; `None` without a permit.
+    /// level to publish for a packet that is not played; `None` without a permit.
     pub(super) fn classify(
         &mut self,
         packet: &Packet,

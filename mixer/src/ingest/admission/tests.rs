@@ -60,7 +60,7 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn admission_follows_the_permit_and_lets_every_voice_through(
+    fn admission_plays_every_permitted_voice_and_nothing_without_a_permit(
         steps in proptest::collection::vec(any_steps(), 1..200),
     ) {
         let mut reception = Reception::new(Codec::Opus);

@@ -56,7 +56,8 @@ impl LossRate {
         self.rate += (lost - self.rate) / self.packets;
     }
 
-    /// Every change of the decision is a splice, so it needs a clear reason.
+    /// Decides whether packets should wait for FEC. Every change of the wait is a splice in the
+    /// sound, so the decision has hysteresis.
     fn decide(&mut self) {
         let least = if self.wants_fec {
             LOSS_RELEASE
