@@ -1,10 +1,9 @@
 //! The feed of one room: its voices, for listeners in other rooms.
 //!
-//! Beside the picture: a room that other rooms listen to writes its summed bus to its feed. The
-//! listening rooms read the feed in their own ticks, maybe on another mixer's thread, at another
-//! phase and with another tick length. A feed holds only the room's own voices and nothing that
-//! came from another feed. So no sound goes in circles, and no participant hears its own voice
-//! through another room.
+//! A room that other rooms listen to writes its summed bus to its feed. The listening rooms read
+//! the feed in their own ticks, maybe on another mixer's thread, at another phase and with another
+//! tick length. A feed holds only the room's own voices and nothing that came from another feed. So
+//! no sound goes in circles, and no participant hears its own voice through another room.
 //!
 //! Positions count samples on the media clock, which all mixers of a server share. A ring of
 //! atomics needs neither lock nor unsafe code: a reader detects that the writer is overwriting what

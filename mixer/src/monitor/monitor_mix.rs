@@ -2,12 +2,12 @@
 //!
 //! A monitor mix is a list of feeds, each with a gain and a priority, and the gain and priority of
 //! the listener's own room. While somebody is heard in a room, rooms of lower priority are ducked.
-//! That also holds for the listener's own voice: a listener that talks in its own room has the other
-//! rooms ducked by that room's priority, as a radio turns its loudspeaker down. So all listeners of
-//! equal lists in a room hear the same mix except for their own voices. These listeners share the
-//! work: a room sums each distinct list once a tick, and its listeners form a listener group. A
-//! replaced list is heard for one more tick and faded out, so that no change can be heard as a
-//! click.
+//! That also holds for the listener's own voice: a listener that talks in its own room has the
+//! other rooms ducked by that room's priority, as a radio turns its loudspeaker down. So all
+//! listeners of equal lists in a room hear the same mix except for their own voices. These
+//! listeners share the work: a room sums each distinct list once a tick, and its listeners form a
+//! listener group. A replaced list is heard for one more tick and faded out, so that no change can
+//! be heard as a click.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::output::OutputStream;
 use crate::packet::Sources;
 use crate::units::{Decibels, Gain};
 
-/// Gain and priority of one of several rooms.
+/// Gain and priority of one of the rooms that a listener hears.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MonitorLevel {
     /// Gain of the room's voices.
@@ -96,7 +96,7 @@ impl MonitorMix {
         (self.layout, self.tick)
     }
 
-    /// Whether the two scans produce the same sound.
+    /// Whether the two mixes produce the same sound.
     pub(crate) fn is_like(&self, other: &MonitorMix) -> bool {
         let mut pairs = self.channels.iter().zip(&other.channels);
         self.home.level == other.home.level
@@ -121,7 +121,8 @@ impl MonitorMix {
         }
     }
 
-    /// Whether a tick at `place` may hear a voice; a sleeping room asks this instead of ticking.
+    /// Whether a voice may be heard in the tick at `place`. A sleeping room asks this instead of
+    /// ticking.
     pub(crate) fn may_hear_others(&self, place: TickSpan) -> bool {
         let mut channels = self.channels.iter();
         channels.any(|(reader, _)| reader.may_hear_others(place))
@@ -193,8 +194,8 @@ impl MonitorMix {
     }
 }
 
-/// Adds `pcm`, in a channel's layout, to a sum in the room's layout; upmixes or downmixes if
-/// needed.
+/// Adds `pcm`, in the layout of a monitored room, to a sum in the layout of the listening room;
+/// upmixes or downmixes if needed.
 fn add(from: Layout, pcm: &[f32], ducking: &Ducking, sum: &mut Frame) {
     let to = sum.layout().channels();
     let instants = sum.samples_mut().chunks_exact_mut(to);
@@ -214,14 +215,14 @@ fn add(from: Layout, pcm: &[f32], ducking: &Ducking, sum: &mut Frame) {
     }
 }
 
-/// Current state of one channel: its strength, activity and ducking.
+/// State of one room of a monitor mix: gain, priority, activity and ducking.
 #[derive(Debug, Clone, Copy)]
 struct Ducking {
     level: MonitorLevel,
     is_heard: bool,
-    /// Time since somebody was last heard in the channel, saturating.
+    /// Time since somebody was last heard in the room, saturating.
     quiet_ms: u32,
-    /// Ducking factor of the channel; `None` before the first tick.
+    /// Ducking factor of the room; `None` before the first tick.
     ducked: Option<f32>,
     /// Gain at this tick's beginning and at its end, linear.
     from: f32,
@@ -248,7 +249,7 @@ impl Ducking {
         };
     }
 
-    /// The priority by which the channel ducks others; `None` while nobody is heard in the channel.
+    /// The priority by which the room ducks other rooms; `None` while nobody is heard in it.
     fn claim(&self) -> Option<u8> {
         let is_heard = self.quiet_ms <= HOLD_MS && self.level.gain > Gain::MUTE;
         is_heard.then_some(self.level.priority)
@@ -258,7 +259,7 @@ impl Ducking {
     fn duck(&mut self, top: Option<u8>, ms: u32) {
         let is_outdone = top.is_some_and(|top| top > self.level.priority);
         let target = if is_outdone { DUCKED } else { 1.0 };
-        // Nobody has heard the channel yet, so it starts at its target.
+        // Nobody has heard the room yet, so its factor starts at the target.
         let now = self.ducked.unwrap_or(target);
         let depth = 1.0 - DUCKED;
         let next = if target < now {
@@ -279,8 +280,8 @@ impl Ducking {
 pub struct MonitorChange {
     /// The rooms monitored from now on; `None`: only the participant's own room.
     pub monitors: Option<Box<MonitorMix>>,
-    /// A stream of the participant's recipe, for a listen-only participant that may have no stream
-    /// of its own.
+    /// A stream of the participant's own encoding, for a listen-only participant that may have no
+    /// stream of its own.
     pub stream: Option<Box<OutputStream>>,
 }
 
@@ -290,8 +291,8 @@ const SAMPLES_PER_MS: u64 = SAMPLE_RATE_HZ as u64 / 1_000;
 /// intelligible.
 const DUCKED: f32 = 0.251_19;
 
-/// How long a channel keeps ducking others after its last word, so that a pause between words does
-/// not let them come up.
+/// How long a room keeps ducking other rooms after its last word, so that these do not become
+/// louder in a pause between words.
 const HOLD_MS: u32 = 300;
 
 /// Time from full to ducked level: shorter than the first syllable, too slow to be heard as a
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn monitored_room_of_higher_priority_ducks_others_and_holds() {
+    fn monitored_room_ducks_lower_priorities_and_keeps_ducking_in_pauses() {
         let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, false]);
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn monitor_mix_counts_slept_ticks_as_a_pause_for_ducking() {
+    fn monitor_mix_ends_ducking_while_the_room_sleeps() {
         let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);

@@ -9,7 +9,7 @@ use crate::codec::{Application, Codec, Encoding};
 /// - `complexity_cap`: highest Opus complexity that the encode may use.
 pub(crate) fn encode_budget(encoding: &Encoding, complexity_cap: u8) -> Duration {
     let complexity = u32::from(encoding.complexity.min(complexity_cap));
-    // For 20 ms of mono on one core of the machine that the design's figures come from.
+    // For 20 ms of mono on one core of the reference machine.
     let usual_us = match (encoding.codec, encoding.application) {
         (Codec::Opus, Application::Voip | Application::Audio) => 50 + 10 * complexity,
         (Codec::Opus, Application::LowDelay) => 25 + 4 * complexity,

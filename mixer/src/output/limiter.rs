@@ -166,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_leaves_above_the_ceiling(
+        fn limiter_output_never_exceeds_the_ceiling(
             ticks in prop::collection::vec(prop::collection::vec(prop::num::f32::ANY, 960), 1..4),
         ) {
             let mut limiter = Limiter::new();
@@ -179,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn what_stays_under_the_knee_is_untouched(
+        fn limiter_leaves_samples_below_the_knee_unchanged(
             tick in prop::collection::vec(-KNEE..=KNEE, 960),
         ) {
             let mut frame = frame_of(|at| tick[at]);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn limiter_keeps_the_shape_of_a_lasting_sine_of_ten_times_full_scale() {
+    fn limiter_does_not_distort_a_lasting_sine_at_ten_times_full_scale() {
         // A lasting sine of amplitude 10 must come out as a sine at the knee: an excess that the
         // gain does not remove would be distorted by the curve.
         let mut limiter = Limiter::new();

@@ -31,9 +31,9 @@ pub struct TickInstant {
 /// One listener's mix of one tick.
 #[derive(Debug)]
 pub enum MixedTick<'a> {
-    /// Nobody else is heard.
+    /// There is nothing to hear.
     Silent,
-    /// Somebody else is heard.
+    /// There is sound to hear.
     Sound {
         /// The mix, in the room's layout; it is limited in place.
         frame: &'a mut Frame,
@@ -440,8 +440,8 @@ const REFRESH_MS: u32 = 400;
 /// seconds after somebody has talked.
 const REFRESHED_MS: u32 = 1_600;
 
-/// How far apart two limiter gains may be for a listener to change streams: 0.1 dB, the smallest
-/// audible step of loudness.
+/// Largest ratio of the limiter gains of two streams at which a listener may change from one to the
+/// other: 0.1 dB, the smallest audible step of loudness.
 const MERGE_GAIN: f32 = 1.011_6;
 
 const SAMPLES_PER_MS: u32 = SAMPLE_RATE_HZ / 1_000;

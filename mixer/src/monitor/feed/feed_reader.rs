@@ -95,7 +95,8 @@ impl FeedReader {
         self.sources = other.sources;
     }
 
-    /// Whether a tick at `place` may hear a voice; a sleeping room asks this instead of ticking.
+    /// Whether a voice may be heard in the tick at `place`. A sleeping room asks this instead of
+    /// ticking.
     ///
     /// Real-time: safe.
     pub fn may_hear_others(&self, place: TickSpan) -> bool {
@@ -195,7 +196,7 @@ impl FeedReader {
         self.judge(!is_whole, place);
     }
 
-    /// Raises the margin if the tick was short and the writer may still come.
+    /// Raises the margin if this tick lacked samples that the writer may still write.
     fn judge(&mut self, is_short: bool, place: TickSpan) {
         // A run ends with silence after the last voice. So a run without that silence goes on, or
         // its room has been removed.
