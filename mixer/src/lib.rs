@@ -23,9 +23,9 @@
 //!
 //! A module uses those above it and none below it (`tests/modules.rs`).
 //!
-//! The engine knows no threads, sockets, async, clocks or logs: time is an argument, and and events
-//! go to an [`output::Sink`]. After set-up nothing in it allocates, locks or calls the system; what
-//! is marked "set-up only" is done on the control side and crosses as a box.
+//! The engine knows no threads, sockets, async, clocks or logs: time is an argument, and events go
+//! to an [`output::Sink`]. After set-up nothing in it allocates, locks or calls the system; what is
+//! marked "set-up only" is done on the control side and crosses as a box.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

@@ -5,7 +5,7 @@
 //! are decided once per tick, and the frame that was added is the frame that is subtracted. Of the
 //! engine a room knows only the [`Sink`]; of other rooms it knows only their feeds.
 //!
-//! A tick passes over members whose strips are idle, since a room can have thousands of members. A
+//! A tick leaves out members whose strips are idle, since a room can have thousands of members. A
 //! room with nothing to play or send [sleeps](TickStats::asleep) until the next packet or command.
 
 mod arrivals;
@@ -88,10 +88,10 @@ pub struct Room {
     clock: MediaClock,
     /// Time since a voice was last heard in the room, saturating.
     rest_ms: u32,
-    /// For how long streams still gather a packet that follows closely on a sent one.
+    /// Time for which streams still gather the packet that follows directly on the last one sent.
     gathering_ms: u32,
     recent_talkers: RecentTalkers,
-    /// The member whose first packet came last: expected to talk next if nobody is likelier.
+    /// The member that began to send most recently: expected to talk next if nobody is likelier.
     newest_sender: Option<ParticipantId>,
     broken: bool,
     telemetry: Arc<RoomTelemetry>,
@@ -103,7 +103,8 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
     pub pushed: Pushed,
-    /// The likely next talker while nobody is heard: the room's ticks should meet their packets.
+    /// While nobody is heard: the likely next talker, and the times of their packets, to which the
+    /// room's ticks should move.
     pub wanted: Option<(ParticipantId, Rhythm)>,
     /// The sender has something to play, so the room must wake.
     pub wakes: bool,

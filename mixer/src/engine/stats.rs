@@ -21,7 +21,7 @@ pub struct EngineStats {
     pub encodes_skipped_total: u64,
     /// Mixes that the codec failed to encode.
     pub encode_failures_total: u64,
-    /// Packets for a participant that is in no room, only listens, or plays a queue of PCM.
+    /// Packets from a participant that is in no room, only listens, or plays a queue of PCM.
     pub strays_total: u64,
     /// Commands that could not be carried out; see [`Command`](crate::engine::Command).
     pub refused_total: u64,

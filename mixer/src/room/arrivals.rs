@@ -119,5 +119,6 @@ impl Room {
     }
 }
 
-/// Most talkers for whose packets a tick waits: of more talkers somebody is late in every tick.
+/// Largest number of talkers with which a tick waits for late packets. With more talkers, somebody
+/// would be late in nearly every tick.
 const MOST_WAITED_FOR: usize = 3;

@@ -20,10 +20,10 @@
 //! mixes that nobody shares.
 //!
 //! Members that can talk or have personal gains keep their own stream while grouped, so that
-//! parting needs no allocation; a leader that leaves copies its stream's state to a successor.
-//! Other members give their stream up, which is most of a listener's memory. A group with such
-//! members is led by one of them, whose stream goes to another when the leader leaves. Within the
-//! reserved capacity nothing here allocates.
+//! parting needs no allocation; a leader that leaves copies the state of its stream to the stream
+//! of a successor. Other members give their stream up, which is most of a listener's memory. A
+//! group with such members is led by one of them, whose stream goes to another when the leader
+//! leaves. Within the reserved capacity nothing here allocates.
 
 mod merging;
 mod parting;
@@ -48,7 +48,7 @@ pub(crate) enum Hearing {
     Grouped(GroupNo),
     /// The member has an encoder of its own.
     Private {
-        /// For how long the mix has been one that a group can hear, saturating.
+        /// For how long the member's mix has been one that a group can hear, saturating.
         settled_ms: u32,
     },
 }
@@ -86,7 +86,7 @@ pub(crate) struct Groups {
     groups: Vec<Option<Group>>,
     /// The partings of this tick.
     partings: Vec<Parting>,
-    /// Two groups may have come to hear equal mixes, so that they could be united.
+    /// Two groups may now hear equal mixes, so that they could be united.
     may_have_twins: bool,
 }
 
@@ -310,9 +310,9 @@ impl Groups {
         group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.encoding))
     }
 
-    /// Moves a member that contributes nothing to the listener group of equal key, if it may merge
-    /// now; founds that group with another member if there is none. Returns the stream that is no
-    /// longer needed.
+    /// Moves a member from its private stream into the listener group of equal key, if it may merge
+    /// now. If there is no such group, founds it together with another member. Returns the stream
+    /// that is no longer needed.
     fn merge(
         &mut self,
         list: &mut [Member],

@@ -204,8 +204,7 @@ impl<T: Part> Interned<T> {
 
     /// Gives a member a new list and keeps the old one for the cross-fade of the next tick.
     ///
-    /// Returns the box that is not needed: after a second change before that tick, the list in
-    /// between.
+    /// A second change before that tick returns the list in between, which was never heard.
     pub fn change(
         &mut self,
         list: &mut [Member],
@@ -215,7 +214,7 @@ impl<T: Part> Interned<T> {
         let change = self.replace(list, place, change);
         let pending = T::pending(&mut list[place].participant);
         if pending.is_some() {
-            // The list in between has never been heard.
+            // The list that is replaced now was never heard.
             return Some(change);
         }
         *pending = Some(change);

@@ -99,7 +99,7 @@ pub(crate) struct Member {
     pub is_heard: bool,
     /// On the bus this tick: heard, or fading out.
     pub in_mix: bool,
-    /// The sink has been told that the member is heard.
+    /// The sink has been told that the member is heard by the others.
     pub talking: bool,
     /// Leaving: to be taken out as soon as the voice has faded.
     pub leaving: bool,
@@ -279,8 +279,8 @@ impl Members {
         Ok(self.len() - 1)
     }
 
-    /// Gives the member at `place` a private stream if it has a listener; called after either is
-    /// new.
+    /// Lets the member at `place` hear its own stream, if it has one. Called when the member or its
+    /// stream is new.
     pub(crate) fn admit(&mut self, place: usize) {
         let member = &mut self.list[place];
         member.hearing = match member.participant.stream {

@@ -132,7 +132,7 @@ impl Room {
         has_ears && !self.members.is_empty()
     }
 
-    /// Whether somebody in another room may be heard in the tick at `at`; a sleeping room asks this
+    /// Whether somebody in another room may be heard in the tick at `at`. A sleeping room asks this
     /// instead of ticking.
     pub(crate) fn may_hear_others(&self, at: u64) -> bool {
         #[cfg(any(test, feature = "fault-injection"))]
@@ -224,7 +224,7 @@ impl Room {
         is_heard
     }
 
-    /// Retires the links, scans and gains that this tick has faded out.
+    /// Retires the links, monitored rooms and personal gains that this tick has faded out.
     pub(super) fn retire_changes(&mut self, sink: &mut dyn Sink) {
         if let Some(mut change) = self.other_rooms.link_change.take() {
             self.release_total(&mut change);

@@ -1,6 +1,7 @@
-//! One participant: a strip if it talks, a listener if it listens, and the shared atomics.
+//! One participant: a strip if it talks, an output stream if it listens, and the atomics that it
+//! shares with the control side.
 //!
-//! Built whole on the control side and handed over as one box.
+//! Built whole on the control side and handed to the engine as one box.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

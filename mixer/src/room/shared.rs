@@ -32,7 +32,7 @@ pub struct Shared {
     pub telemetry: Telemetry,
 }
 
-/// Latest-value settings of one participant.
+/// Settings of one participant. Each setting holds its latest value only.
 #[derive(Debug)]
 pub struct Settings {
     muted: AtomicBool,
@@ -122,7 +122,7 @@ impl Settings {
         (number, Tone::from_number(number as u8))
     }
 
-    /// Loss that the participant's receiver reports for the packets we send, percent.
+    /// Loss that the participant's receiver reports for the packets sent to it, percent.
     pub fn loss_percent(&self) -> u8 {
         self.loss_percent.load(Ordering::Relaxed)
     }
@@ -136,7 +136,7 @@ impl Settings {
 /// Measurements of one participant, written by the engine.
 #[derive(Debug, Default)]
 pub struct Telemetry {
-    /// The engine had no place for the participant, which neither hears nor is heard.
+    /// The engine had no place for the participant, so it neither hears nor is heard.
     pub refused: AtomicBool,
     /// Whether the participant contributes to mixes now.
     pub talking: AtomicBool,

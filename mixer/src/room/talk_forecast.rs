@@ -1,4 +1,5 @@
-//! Who is likely to talk next, so that a room in a pause can move its ticks to their packets.
+//! Who is likely to talk next, so that a room in a pause can move its ticks to the arrival of their
+//! packets.
 
 use core::time::Duration;
 
@@ -15,7 +16,7 @@ impl Room {
     /// Moving the room's ticks now costs the listeners a moment of silence. At the next word it
     /// would cost them part of that word.
     pub(crate) fn rhythms_in_pause(&self, now: Time) -> Option<Rhythms> {
-        // A move for the only member would serve nobody.
+        // With a single member, nobody would hear the difference.
         if self.rest_ms <= LONGEST_PACKET_MS || self.members.len() < 2 {
             return None;
         }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_count_of_the_playout_has_its_own_place_in_the_telemetry() {
+    fn each_playout_count_has_its_own_telemetry_field() {
         let stats = PlayoutStats {
             lost: 1,
             late: 2,

@@ -6,7 +6,7 @@ use super::{Hearing, Key, key_of};
 use crate::output::TickInstant;
 use crate::room::members::Member;
 
-/// How long a member has waited on its own stream to share one with others.
+/// How long a member has heard its own stream while waiting to share a stream with others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wait {
     pub before_ms: u32,
@@ -131,5 +131,6 @@ pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
 pub(crate) const HANGOVER_MS: u32 = 200;
 
 /// How often a member that has long been alone looks for others, ticks: each look visits all
-/// members. 13 meets the end of every packet, whatever the packet's length.
+/// members. 13 has no factor in common with the ticks of any packet, so that some looks fall on the
+/// end of a packet.
 const SEEK_TICKS: u64 = 13;
