@@ -1,4 +1,4 @@
-//! Newtypes for every number that has a unit, so that a sequence number cannot be added to a time.
+//! Newtypes for numbers that have a unit, so that a sequence number cannot be added to a time.
 
 use core::fmt;
 use core::time::Duration;

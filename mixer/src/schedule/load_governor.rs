@@ -2,9 +2,9 @@
 //! then joins are refused.
 //!
 //! A pure state machine. A few times a second it is given the load, which is busy time over elapsed
-//! time, and the length of the measurement; others carry out its rulings. It goes by the median of
-//! the last five readings: a machine that stands still for 45 ms spoils one or two readings, which
-//! the median ignores.
+//! time, and the length of the measurement; the caller carries out its rulings. It goes by the
+//! median of the last five readings: a machine that stands still for 45 ms spoils one or two
+//! readings, which the median ignores.
 //!
 //! | load | ruling |
 //! |---|---|
@@ -21,8 +21,8 @@ pub const LOWER_ABOVE: f32 = 0.60;
 /// Load above which joins are refused.
 pub const REFUSE_ABOVE: f32 = 0.85;
 
-/// Load below which joins are accepted again. The gap of a tenth of a mixer is more than one
-/// participant who joins or leaves changes.
+/// Load below which joins are accepted again. It is a tenth below [`REFUSE_ABOVE`]: more than the
+/// load of one participant who joins or leaves.
 pub const ADMIT_BELOW: f32 = 0.75;
 
 /// Watches the load of one mixer and rules on complexity and joins.
@@ -180,7 +180,8 @@ const CLEAR: f32 = 0.9;
 /// How long the load must be low for a step up: conversations have pauses.
 const RISE_AFTER: Duration = Duration::from_secs(5);
 
-/// How long the load must be low before joins are accepted again; Retry-After is longer.
+/// How long the load must be low before joins are accepted again; shorter than the `Retry-After` of
+/// a refused join.
 const ADMIT_AFTER: Duration = Duration::from_secs(2);
 
 /// Readings that the median is taken of: two readings spoilt by a stall must not be the majority.
@@ -265,7 +266,7 @@ mod tests {
     proptest! {
         /// Under any steady demand, of encodes or other work, the rulings settle.
         #[test]
-        fn a_steady_demand_is_settled(encodes in 0.0f32..1.5, rest in 0.0f32..0.5, hybrid: bool) {
+        fn load_governor_settles_under_any_steady_demand(encodes in 0.0f32..1.5, rest in 0.0f32..0.5, hybrid: bool) {
             let costs_us = if hybrid { [145.0, 124.0, 105.0, 84.0, 46.0] } else { [55.0, 52.0, 43.0, 30.0, 22.0] };
             let mut governor = LoadGovernor::new();
             let demand = |governor: &mut LoadGovernor| {
@@ -282,7 +283,7 @@ mod tests {
         /// Any sequence of loads leaves the step within the table, and refusals follow the load
         /// alone.
         #[test]
-        fn rulings_follow_the_load(loads in prop::collection::vec(0.0f32..2.0, 1..400)) {
+        fn load_governor_rulings_follow_any_sequence_of_loads(loads in prop::collection::vec(0.0f32..2.0, 1..400)) {
             let mut governor = LoadGovernor::new();
             for load in loads {
                 let (step, refused) = (governor.step, governor.refuses_joins());

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn media_clock_hides_a_late_move_and_an_early_one_makes_up_for_it() {
+    fn media_clock_absorbs_a_late_tick_and_recovers_with_an_early_one() {
         let passed = [1_320, 960, 840, 720, 600];
         assert_eq!(steps(&passed), [960, 960, 960, 960, 600]);
     }

@@ -4,10 +4,10 @@
 //!
 //! Rooms are spread over the slots, so that the work comes evenly instead of in one burst. While
 //! nobody is heard in a room, its slot is free to choose. The room then moves to the slot shortly
-//! after the packets of the participant who is likely to talk next arrive. Those packets wait a few
-//! milliseconds for the tick, instead of half a tick on average. Where a few participants talk in
-//! turns, the room stays in a slot in which none of them waits longer than necessary: a delay that
-//! changes with each turn would be worse. While somebody is heard, the slot does not change.
+//! after the packets of the participant who is likely to talk next arrive. The packets then wait a
+//! few milliseconds for the tick, instead of half a tick on average. Where a few participants talk
+//! in turns, the room stays in a slot in which none of them waits longer than necessary: a delay
+//! that changes with each turn would be worse. While somebody is heard, the slot does not change.
 
 use core::time::Duration;
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn slot_choice_limits_the_wait_of_talkers_in_turns() {
+    fn slot_choice_limits_the_wait_of_talkers_that_take_turns() {
         let loads = SlotLoads::default();
         for ready_us in (0..20_000).step_by(1_250) {
             for third_us in (0..20_000).step_by(1_250) {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn slot_choice_accepts_any_packet_of_a_tick() {
+    fn slot_choice_may_follow_any_of_the_packets_that_make_up_a_tick() {
         let loads = SlotLoads::default();
         for (now, better) in [(2, None), (5, Some(2)), (6, None), (0, Some(6))] {
             let got = loads.better(now, rhythm(2_600, 10).into(), TICK, 1);

@@ -133,7 +133,7 @@ pub trait WorkPool {
         Err(job)
     }
 
-    /// Announces that all jobs of a tick are offered, so that threads that could do some are woken.
+    /// Announces that all jobs of a tick are offered, so that idle threads are woken.
     fn offered(&mut self) {}
 
     /// Returns an offered job that no thread has begun, for the calling thread to do.

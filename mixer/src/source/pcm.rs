@@ -20,7 +20,8 @@ pub trait PcmReader: Send {
     fn is_finished(&self) -> bool;
 }
 
-/// Plays a queue of PCM from its first sample to its last, once it holds 60 ms or all there is.
+/// Plays a queue of PCM from its first sample to its last. Playing begins once the queue holds 60
+/// ms, or is finished.
 ///
 /// The participant with this source is heard like any other: gain, mute, gate and permit apply. An
 /// underrun is silence and counts as concealed. [`Command::Attend`](crate::engine::Command::Attend)

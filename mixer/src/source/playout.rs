@@ -139,7 +139,8 @@ impl Playout {
         self.control.catch_up = CatchUp::Last;
     }
 
-    /// Restarts with the next packet and drops what was waiting: used after a mute.
+    /// Drops all waiting packets but the last, and begins a new talk-spurt with it: used after a
+    /// mute.
     ///
     /// Real-time: safe.
     pub fn restart(&mut self) {
@@ -162,7 +163,8 @@ impl Playout {
         self.reception.delay.set_ticks_wait(ticks_wait);
     }
 
-    /// Records that the next tick waits: for a packet of this sender if the tick lacks one.
+    /// Records that the next tick waits for late packets, one of them from this sender if the tick
+    /// lacks it.
     ///
     /// Real-time: safe.
     pub fn await_packet(&mut self) {
@@ -220,8 +222,8 @@ impl Playout {
         self.reception.is_empty() && is_made_up
     }
 
-    /// Whether the next tick would begin concealment unless another packet arrives. `false` for
-    /// some ticks after one waited for this sender in vain.
+    /// Whether the next tick would begin concealment unless another packet arrives. Returns `false`
+    /// for some ticks after a tick has waited for this sender in vain.
     pub fn lacks_packet(&self) -> bool {
         let may_lack = self.plays_sound()
             && !self.reception.cursor.is_new_timeline

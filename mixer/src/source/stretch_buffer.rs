@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn stretch_buffer_splices_noise_only_if_any_similarity_will_do() {
+    fn stretch_buffer_splices_noise_only_if_any_similarity_is_accepted() {
         let mut queue = StretchBuffer::new(1, 6_000);
         let mut state = 1u32;
         queue.append(2_880, |out| {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn stretch_buffer_takes_channels_that_cancel_for_no_silence() {
+    fn stretch_buffer_does_not_mistake_cancelling_channels_for_silence() {
         let mut queue = StretchBuffer::new(2, 6_000);
         let mut state = 1u32;
         queue.append(1_920, |out| {

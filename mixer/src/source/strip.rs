@@ -2,9 +2,9 @@
 //! bus.
 //!
 //! Source, meter, gate, gain. The strip keeps the very frame that was added, so that the same frame
-//! can be subtracted for its participant. It decides whether the participant has something to say
-//! and, where the room has a floor, lets nothing pass without a permit. The room decides who is
-//! heard. A strip knows neither other strips nor the room.
+//! can be subtracted for its participant. The strip decides whether the participant has something
+//! to say and, where the room has a floor, lets nothing pass without a permit. The room decides who
+//! is heard. A strip knows neither the other strips nor the room.
 
 use core::fmt;
 use core::time::Duration;

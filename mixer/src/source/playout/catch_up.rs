@@ -53,7 +53,8 @@ impl CatchUp {
 /// Catching up ends after four seconds; the ordinary delay control removes the rest.
 const MOST_SAMPLES: usize = 4 * SAMPLE_RATE_HZ as usize;
 
-/// Most that may be waiting beside the target: 320 ms, a tick more than is held.
+/// Most that may be waiting beyond the target: 320 ms, a tick more than the 300 ms of packets that
+/// are held.
 const MOST_KEPT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 * 320 / 1_000;
 
 /// Kept beyond the target when catching up: half a millisecond.
@@ -69,7 +70,7 @@ mod tests {
     const TICK: usize = 960;
 
     #[test]
-    fn catch_up_removes_whole_ticks_and_the_rest_and_then_ends() {
+    fn catch_up_removes_whole_ticks_and_the_remainder_and_then_ends() {
         let mut catch_up = CatchUp::Going(MOST_SAMPLES);
         assert_eq!(catch_up.excess(14_400, 300, TICK), Some(14 * TICK + 300));
         assert_eq!(catch_up.excess(TICK as i64, 500, TICK), Some(500));
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn catch_up_ends_after_four_seconds_and_leaves_last_words_alone() {
+    fn catch_up_ends_after_four_seconds_and_never_shortens_last_words() {
         let mut catch_up = CatchUp::Going(MOST_SAMPLES);
         let ticks = (0..1_000).take_while(|_| catch_up.excess(14_400, 0, TICK).is_some());
         assert_eq!(ticks.count(), 199);

@@ -28,7 +28,7 @@ pub(super) struct Decoding {
     /// Samples at the end of the sound queued or played last that were predicted without changing
     /// the decoder's state.
     predicted_samples: usize,
-    /// Samples of this tick that lie behind the end of a talk-spurt.
+    /// Samples of this tick that lie after the end of a talk-spurt.
     filler_samples: usize,
     pub counts: DecodingCounts,
 }
@@ -359,8 +359,8 @@ impl UnheardDecoder for Decoding {
         }
         let mut unheard = [0.0; 2 * WARM_UP_SAMPLES];
         let room = &mut unheard[..WARM_UP_SAMPLES * self.channels];
-        // A longer packet, or a malformed one, leaves the decoder unchanged: it is then less warm
-        // than it could be.
+        // A longer packet, or a malformed one, leaves the decoder unchanged; its state then fits
+        // the stream less well.
         let _ = self.decoder.decode(payload, room);
     }
 }
@@ -392,7 +392,7 @@ const ROUGH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
 
 /// Capacity of the queue: one tick, slightly more when resampled, and the samples that a splice
 /// examines. When the queue is one sample short of that, the longest packet is added, or a
-/// prediction in its place that is rounded up to the shortest packet. At 48 kHz nothing in a strip
-/// is larger.
+/// prediction in its place, rounded up to a multiple of the shortest packet. At 48 kHz nothing in a
+/// strip is larger.
 const QUEUE_SAMPLES: usize =
     2 * MAX_TICK_SAMPLES + 2 * MAX_LAG + MAX_PACKET_SAMPLES + MIN_PACKET_SAMPLES;

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn delay_control_catches_up_after_60_ms_and_not_in_last_words() {
+    fn delay_control_catches_up_after_60_ms_but_never_in_last_words() {
         let far = Snapshot {
             slack: 14_400,
             queued: 0,

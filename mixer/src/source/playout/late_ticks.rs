@@ -20,7 +20,8 @@ pub(super) struct LateTicks {
 }
 
 impl LateTicks {
-    /// Whether a tick may wait for this sender. `false` for some ticks after one waited in vain.
+    /// Whether a tick may wait for this sender. Returns `false` for some ticks after a tick has
+    /// waited in vain.
     pub fn may_wait(&self) -> bool {
         self.ticks_to_next_wait == 0
     }

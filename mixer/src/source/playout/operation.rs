@@ -14,7 +14,8 @@ pub(super) enum Operation {
     /// Decode late packets whose time concealment has covered, and blend into the sound after
     /// them.
     Merge { covered: usize },
-    /// Conceal while no packet is stored. Whether one is late, lost or not sent will show later.
+    /// Conceal while no packet is stored. Whether a packet is late, lost or was never sent shows
+    /// later.
     Expand,
     /// Go on with the first stored packet: a pause of the sender has passed meanwhile.
     ResumeAtFirst,

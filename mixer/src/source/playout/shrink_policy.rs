@@ -83,14 +83,15 @@ impl ShrinkPolicy {
     }
 }
 
-/// Kept between the cut and the target: half a millisecond.
+/// Margin that a cut leaves above the target: half a millisecond.
 const SPARE_SAMPLES: i64 = 24;
 
 /// From two seconds, which the target takes to forget two late packets, to about a minute.
 const LEAST_MS: u32 = 2_000;
 const MOST_MS: u32 = 64_000;
 
-/// After two minutes without a lengthening, the network counts as another one.
+/// After two minutes without a lengthening, the network is taken to have changed, and the policy
+/// forgets its history.
 const FORGETS_MS: u32 = 120_000;
 
 #[cfg(test)]
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn shrink_policy_delays_the_next_cut_after_one_that_was_too_short() {
+    fn shrink_policy_waits_longer_after_a_cut_that_made_the_wait_too_short() {
         let mut policy = ShrinkPolicy::new(TickLength::Ms20);
         assert_eq!(ticks_to_cut(&mut policy), 100);
         for ticks in [400, 1_600, 3_200, 3_200] {
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn shrink_policy_cuts_two_ticks_at_once_and_less_than_one_never() {
+    fn shrink_policy_cuts_two_ticks_at_once_and_never_less_than_one() {
         let mut policy = ShrinkPolicy::new(TickLength::Ms10);
         assert_eq!(policy.judge(960, 480), Some(Shrink::Now));
         let goes_on = policy.judge(480 + SPARE_SAMPLES, 480);

@@ -108,7 +108,7 @@ mod tests {
         /// Under any losses, delays and pauses, the operation fits the stored packets, and
         /// concealment is settled once, when the next packet shows what it replaced.
         #[test]
-        fn supply_fits_what_is_stored(
+        fn supply_operation_fits_the_stored_packets(
             steps in proptest::collection::vec((0u16..4, 0u32..8, 0usize..3), 1..100),
         ) {
             let mut reception = Reception::new(Codec::Opus);
