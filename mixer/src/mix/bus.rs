@@ -1,8 +1,8 @@
 //! The buses of a room: the sum of its contributors, and the sum with the linked rooms.
 //!
-//! These are the steps `Bus (+=)` and `Bus - own Frame` in the diagram of the [crate](crate). A bus
-//! does not decide who contributes and does not limit: a sum of several voices may exceed full
-//! scale by any amount.
+//! These are the steps `Bus (+=)` and `Bus - own Frame` in the diagram of the [crate
+//! documentation](crate). A bus does not decide who contributes and does not limit: a sum of
+//! several voices may exceed full scale by any amount.
 
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn monitor_mix_ends_ducking_while_the_room_sleeps() {
+    fn monitor_mix_counts_slept_ticks_towards_the_end_of_ducking() {
         let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
