@@ -83,9 +83,9 @@ fn each_kb(talks: bool, layout: Layout) -> f64 {
 
 #[test]
 fn listen_only_member_needs_at_most_2_kb_and_a_mono_talker_165_kb() {
-    // Listen-only participants need no encoder. An encoder takes 32 kB, a decoder 18 kB, its copy
-    // for guessing another 18 kB, and its decoded PCM 39 kB. The network peer's memory is not
-    // included.
+    // Listen-only participants need no encoder. An encoder takes 32 kB, a decoder 18 kB, the
+    // decoder's copy for predictions another 18 kB, and the queue of decoded PCM 39 kB. The network
+    // peer's memory is not included.
     for (layout, talks, at_most_kb) in [
         (Layout::Mono, false, 2.0),
         (Layout::Mono, true, 165.0),

@@ -1,8 +1,9 @@
-//! `malloc` and `free` of the test binary that includes this: they count and hand on to glibc's.
+//! `malloc` and `free` for a test binary that includes this module. They count calls and bytes, and
+//! forward to the functions of glibc.
 //!
-//! Rust's allocator and the C of libopus are both linked to them. Either the calls of one piece of
-//! work are counted ([`calls_of`]), or the bytes that it keeps ([`bytes_kept_by`]), or the calls of other
-//! threads for as long as they are watched ([`watch`]).
+//! Rust's allocator and libopus both link to these functions. A test counts the calls that a
+//! closure makes ([`calls_of`]), the bytes that remain allocated after it ([`bytes_kept_by`]), or
+//! the calls of chosen threads ([`watch`]).
 
 #![allow(unsafe_code, reason = "malloc and free are C symbols")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
@@ -17,7 +18,7 @@ thread_local! {
     static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Runs `work` and says how often it allocated or freed.
+/// Runs `work`; returns its result and how often it called `malloc` or `free` on this thread.
 pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let before = CALLS.get();
     COUNTING.set(true);
@@ -26,18 +27,19 @@ pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     (result, CALLS.get() - before)
 }
 
-/// Runs `work` and says by how much memory it holds more afterwards, as `malloc` rounds it up.
+/// Runs `work`; returns its result and by how many bytes the memory allocated by this thread has
+/// grown. Each allocation counts with the size to which `malloc` rounds it up.
 pub fn bytes_kept_by<T>(work: impl FnOnce() -> T) -> (T, i64) {
     let before = BYTES.get();
     let (result, _) = calls_of(work);
     (result, BYTES.get() - before)
 }
 
-/// The threads that are watched, by their numbers in the system; 0 is none.
+/// Thread ids of the watched threads; 0 marks a free place.
 static WATCHED: [AtomicI32; 4] = [const { AtomicI32::new(0) }; 4];
 static WATCHED_CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts what the threads with these numbers, four at most, allocate and free from now on.
+/// Starts to count the calls of `malloc` and `free` on the threads with these ids, four at most.
 pub fn watch(threads: &[i32]) {
     assert!(threads.len() <= WATCHED.len());
     WATCHED_CALLS.store(0, Ordering::SeqCst);
@@ -46,7 +48,7 @@ pub fn watch(threads: &[i32]) {
     }
 }
 
-/// Ends watching and says how often the threads together allocated or freed.
+/// Stops counting; returns the number of calls of all watched threads together.
 pub fn watched() -> u64 {
     for watched in &WATCHED {
         watched.store(0, Ordering::SeqCst);
@@ -61,22 +63,22 @@ fn count() {
     let watched = WATCHED
         .each_ref()
         .map(|watched| watched.load(Ordering::Relaxed));
-    // SAFETY: asks for a number, changes nothing.
+    // SAFETY: returns the id of the calling thread and changes nothing.
     if watched != [0; 4] && watched.contains(&unsafe { gettid() }) {
         WATCHED_CALLS.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Takes note of memory that is given out.
+/// Counts the bytes of an allocation that is about to be returned to its caller.
 fn given(at: *mut c_void) -> *mut c_void {
     if COUNTING.get() {
-        // SAFETY: `at` was just allocated, or is null, of which it says 0.
+        // SAFETY: `at` was just allocated, or is null, for which the size is 0.
         BYTES.set(BYTES.get() + unsafe { malloc_usable_size(at) } as i64);
     }
     at
 }
 
-/// Takes note of memory that is about to be taken back.
+/// Subtracts the bytes of an allocation that is about to be freed.
 fn taken(at: *mut c_void) {
     if COUNTING.get() {
         // SAFETY: the caller frees `at` after this, or it is null.
@@ -94,8 +96,8 @@ unsafe extern "C" {
     fn __libc_free(at: *mut c_void);
 }
 
-// Safety of all of these: each has the signature and the promises of the C function of its
-// name, since it does nothing but count and call glibc's own.
+// SAFETY of the functions below: each has the signature and the guarantees of the C function of its
+// name, since it only counts and calls glibc's own function.
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn malloc(size: usize) -> *mut c_void {

@@ -125,7 +125,7 @@ fn announcement_is_heard_as_it_was_recorded() {
     pass(&mut stage, 170);
     for listener in 0..2 {
         let heard = heard_since(&stage, listener, before);
-        // The limiter's lookahead delays the mix by this many samples.
+        // Number of samples that the listener received before the first sample of the announcement.
         let delay = (0..2_000)
             .min_by_key(|delay| {
                 let pairs = recording[24_000..28_800]

@@ -61,7 +61,7 @@ impl Encoders {
 }
 
 #[test]
-fn playout_decodes_every_duration_and_opus_mode_changing_per_packet() {
+fn playout_decodes_opus_durations_and_modes_that_change_with_every_packet() {
     for layout in [Layout::Mono, Layout::Stereo] {
         for tick in [TickLength::Ms10, TickLength::Ms20] {
             play_everything(layout, tick);

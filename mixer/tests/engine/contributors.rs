@@ -42,7 +42,7 @@ fn contributor_list_is_sorted_by_level_and_leaves_out_the_listener() {
 }
 
 #[test]
-fn contributor_cap_keeps_the_loudest_and_favours_the_earlier_on_a_tie() {
+fn contributor_cap_keeps_the_loudest_until_a_clearly_louder_talker_joins() {
     let mut stage = Stage::new(RoomSettings {
         max_contributors: Some(2),
         ..RoomSettings::default()

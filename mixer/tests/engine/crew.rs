@@ -49,7 +49,7 @@ fn turn(stage: &mut Stage, hands: &mut Hands) {
     }
 }
 
-/// Payloads by listener, each listener's in the order of delivery.
+/// The payloads sent to each listener, in the order of delivery.
 fn by_listener(packets: &[(ParticipantId, OutPacket)]) -> Vec<Vec<Vec<u8>>> {
     let mut all = vec![Vec::new(); TALKERS as usize];
     for (to, packet) in packets {
@@ -80,7 +80,7 @@ fn helper_threads_produce_the_same_packets_as_the_engine_alone() {
 }
 
 #[test]
-fn helper_threads_encode_streams_of_single_listen_only_members() {
+fn helper_threads_encode_streams_of_ungrouped_listen_only_members() {
     let (mut stage, mut hands) = scene(Hands {
         begin: 64,
         ..Hands::default()

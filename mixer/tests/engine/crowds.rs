@@ -16,11 +16,10 @@ const CROWD: u32 = 100;
 /// Participant id of the crowd's first member.
 const FIRST: u32 = 1_000;
 
-/// Number of newcomers that may have private streams at once.
+/// Number of newcomers that may have streams of their own at once.
 const PRIVATE: u64 = 16;
 
-/// Builds a room of `talkers`, with three listeners that use the crowd's recipe if `listens` is
-/// set.
+/// Builds a room of `talkers`, with three listeners of the crowd's encoding if `listens` is set.
 fn room(recipe: Encoding, talkers: u32, amplitude: f32, listens: bool) -> Stage {
     let mut stage = Stage::for_many(256, RoomSettings::default());
     for id in 1..=talkers {
@@ -78,7 +77,7 @@ fn assert_heard(stage: &mut Stage, recipe: &Encoding, case: &str) {
         last.iter().all(|(_, bytes)| *bytes == first),
         "{case}: all share one stream"
     );
-    // The last member of the crowd never had a private stream; it hears the talkers and nothing
+    // The last member of the crowd never had a stream of its own; it hears the talkers and nothing
     // else.
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let mut pcm = vec![0.0; recipe.packet_ms as usize * 48];
@@ -99,7 +98,7 @@ fn assert_heard(stage: &mut Stage, recipe: &Encoding, case: &str) {
 }
 
 #[test]
-fn hundred_thin_newcomers_cost_few_encodes_at_any_packet_phase() {
+fn hundred_newcomers_with_60_ms_packets_cost_few_encodes_at_any_phase() {
     let recipe = crate::stage::recipe(Profile::Thin);
     assert_eq!(recipe.packet_ms, 60);
     for listens in [true, false] {
@@ -135,7 +134,7 @@ fn hundred_newcomers_cost_few_encodes_while_the_limiter_is_active() {
 
 /// Newcomers join one per tick, in a room whose loudest moment has just passed.
 #[test]
-fn newcomers_merge_in_time_after_the_limiter_was_active() {
+fn newcomers_join_a_listener_group_in_time_after_the_limiter_was_active() {
     let recipe = crate::stage::recipe(Profile::Voice);
     let mut stage = Stage::for_many(256, RoomSettings::default());
     // In each second the talkers together exceed the limiter's ceiling for 250 ms.

@@ -90,7 +90,7 @@ fn a_golden_call() {
 /// About twelve people in one room, each doing random permitted actions.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
-fn b_anything_in_one_room() {
+fn b_random_actions_in_one_room() {
     for (seed, tick) in (2..).zip(TICKS) {
         for layout in [Layout::Mono, Layout::Stereo] {
             let settings = RoomSettings {
@@ -315,7 +315,7 @@ fn replay(print: &mut Print, flights: &[Flight]) {
 /// Floors: requests, grants, releases and refusals, with speech held until the answer.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
-fn e_permits_and_held_words() {
+fn e_permits_and_held_speech() {
     for (seed, tick) in (6..).zip(TICKS) {
         let mut world = World::new(1, seed);
         let settings = RoomSettings {
@@ -426,7 +426,7 @@ fn f_senders_of_every_kind() {
 /// Encodes that simulated helper threads finish in time, late or never.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
-fn g_encodes_done_by_others() {
+fn g_encodes_on_helper_threads() {
     let mut print = Print::default();
     let mut chance = Chance(10);
     let mut pick = move |of: usize| (chance.next() * of as f64) as usize;
@@ -479,7 +479,7 @@ fn g_encodes_done_by_others() {
 /// Small rooms whose ticks wait for a packet that arrives slightly late.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
-fn h_ticks_that_wait() {
+fn h_ticks_that_wait_for_a_late_packet() {
     let mut world = World::new(1, 11);
     for _ in 0..4 {
         let room = world.lone_room(RoomSettings::default());

@@ -141,7 +141,7 @@ fn packet_up_to_13_ms_late_is_played_without_error() {
     }
 }
 
-/// Packets arrive up to 30 ms late, and one slightly later than that, after its successor.
+/// Packets arrive up to 30 ms late, and one packet slightly later than that, after its successor.
 #[test]
 fn tick_waits_for_an_overtaken_packet() {
     // By then the playout delay covers the late packets, so ticks no longer wait for them.
@@ -223,7 +223,7 @@ fn tick_does_not_wait_for_a_muted_or_removed_talker() {
 
 /// The second of the two packets that fill a tick arrives up to 14 ms late.
 #[test]
-fn tick_waits_for_the_last_of_its_packets() {
+fn tick_waits_for_the_last_packet_that_it_needs() {
     const SAMPLES: usize = 480;
     let mut stage = room(0);
     stage.join(2, |_| 0.0, None);

@@ -204,7 +204,7 @@ fn voice_with_a_constant_level_hint_of_127_is_heard_whole() {
                 let share = share_heard(&with, &without);
                 let case = format!("{name}, level {level}, {silence} packets of silence before");
                 assert!(share > 0.99, "{case}: {share:.3} heard");
-                // Its first word must not start late either.
+                // The first word must not start late either.
                 let first = |ticks: &[Option<Vec<f32>>]| {
                     ticks
                         .iter()
@@ -332,7 +332,7 @@ fn flood_of_quiet_packets_costs_no_more_decoding_than_its_duration() {
 
 /// Packets that alternately open and park the strip make it decode unplayed packets for warm-up.
 #[test]
-fn source_toggling_its_level_costs_decoding_bounded_by_its_duration() {
+fn source_that_toggles_its_level_costs_at_most_its_duration_in_decoding() {
     let mut recipe = crate::stage::recipe(Profile::Thin);
     recipe.packet_ms = 60;
     let mut encoder = OpusEncoder::new(&recipe);
@@ -362,7 +362,7 @@ fn source_toggling_its_level_costs_decoding_bounded_by_its_duration() {
 }
 
 #[test]
-fn quiet_source_turning_loud_is_heard_at_once_in_bursts_of_five_packets() {
+fn quiet_source_that_turns_loud_is_heard_at_once_even_in_bursts_of_packets() {
     for profile in [Profile::Voice, Profile::LowDelay, Profile::Music] {
         let mut recipe = crate::stage::recipe(profile);
         recipe.packet_ms = 20;

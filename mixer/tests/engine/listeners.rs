@@ -63,7 +63,7 @@ fn sent_to(stage: &Stage, id: u32) -> BTreeMap<u32, OutPacket> {
         .collect()
 }
 
-/// Whether both talkers contribute; the switching talker then has a private stream.
+/// Whether both talkers contribute; the switching talker then has a stream of its own.
 fn packet_is_of_both(packet: &OutPacket) -> bool {
     packet.sources.ids().len() == 2
 }
@@ -286,7 +286,7 @@ fn reported_loss_splits_groups_only_for_codecs_that_can_use_it() {
 }
 
 #[test]
-fn crowd_joining_during_speech_does_not_cost_one_encode_each() {
+fn crowd_joining_during_speech_does_not_cost_one_encode_per_member() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
     (0..50).for_each(|_| stage.turn());
@@ -356,7 +356,7 @@ fn sent_and_here(
 /// Random joins, leaves, mutes, new streams and loss reports: each participant gets every packet
 /// once.
 #[test]
-fn each_member_is_sent_every_tick_once_through_random_changes() {
+fn each_member_is_sent_every_packet_once_through_random_changes() {
     for seed in 1..=4 {
         let mut chance = Chance(seed);
         let mut pick = move |of: usize| (chance.next() * of as f64) as usize;

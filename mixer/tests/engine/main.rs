@@ -1,5 +1,5 @@
 //! The engine's tests from outside, in virtual time. One binary holds them all: each further binary
-//! would compile and link the stage once more.
+//! would compile and link the shared test support once more.
 //!
 //! Tests that count allocations or measure memory are binaries of their own.
 #![cfg(feature = "opus")]

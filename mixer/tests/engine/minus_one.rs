@@ -11,7 +11,7 @@ use mixer::room::RoomSettings;
 const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];
 
 #[test]
-fn mix_minus_in_pcm_keeps_the_own_tone_below_90_db() {
+fn mix_minus_in_pcm_keeps_the_own_tone_below_minus_90_db() {
     let mut stage = Stage::new(RoomSettings::default());
     for (id, hz) in (1..).zip(TONES_HZ) {
         stage.join_exact(id, tone(hz, 0.15));
@@ -46,7 +46,7 @@ fn lone_talker_hears_nothing() {
 }
 
 #[test]
-fn muting_oneself_does_not_change_ones_own_mix() {
+fn muting_a_participant_does_not_change_the_mix_that_it_hears() {
     // Opus noise would mask a residue of the own tone, so compare two rooms with equal input, one
     // of them with a voice muted: the mix for that voice's owner must not differ.
     for left_out in 0..TONES_HZ.len() {

@@ -13,7 +13,7 @@ use mixer::room::RoomSettings;
 use mixer::units::ParticipantId;
 
 #[test]
-fn monitored_room_is_heard_at_its_gain_and_own_voice_never() {
+fn monitor_hears_another_room_at_its_gain_and_never_its_own_voice() {
     let mut field = Field::new(1);
     for (room, hz) in TONES_HZ.into_iter().enumerate() {
         field.room(0, RoomSettings::default());
@@ -159,7 +159,7 @@ fn monitor_of_higher_priority_ducks_a_lower_one_without_a_click() {
 }
 
 #[test]
-fn ducking_has_ended_in_a_room_that_slept_since_its_member_talked() {
+fn ducking_ends_while_the_room_sleeps() {
     let mut field = Field::new(1);
     field.room(0, RoomSettings::default());
     field.room(0, RoomSettings::default());

@@ -76,7 +76,7 @@ fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
 }
 
 #[test]
-fn listeners_with_unique_monitors_leave_the_groups_to_the_others() {
+fn listeners_with_unique_monitors_do_not_break_up_listener_groups() {
     let mut field = Field::new(1);
     for (room, hz) in TONES_HZ.into_iter().take(2).enumerate() {
         field.room(0, RoomSettings::default());
@@ -114,7 +114,7 @@ fn listeners_with_unique_monitors_leave_the_groups_to_the_others() {
 }
 
 #[test]
-fn talker_who_pauses_keeps_its_stream_among_many_unique_listeners() {
+fn pausing_talker_keeps_its_stream_among_many_listeners_with_unique_monitors() {
     let mut field = Field::new(1);
     field.room(0, RoomSettings::default());
     field.room(0, RoomSettings::default());
@@ -161,7 +161,7 @@ fn monitors_of_a_listen_only_member_without_a_stream_are_refused() {
 }
 
 #[test]
-fn group_with_monitors_goes_on_when_its_leader_leaves() {
+fn listener_group_with_monitors_goes_on_when_its_leader_leaves() {
     let hz = 925.0;
     let mut field = Field::new(1);
     let home = field.room(0, RoomSettings::default());

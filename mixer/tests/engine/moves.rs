@@ -12,8 +12,8 @@ use mixer::engine::Command;
 use mixer::output::{Event, OutputStream};
 use mixer::room::{Participant, RoomSettings};
 
-/// Builds two rooms on two mixers: 1 and 2 talk in the first, 3 in the second. All codecs are
-/// lossless.
+/// Builds two rooms on two mixers: participants 1 and 2 talk in the first, participant 3 in the
+/// second. All codecs are lossless.
 fn two_rooms() -> Field {
     let mut field = Field::new(2);
     for mixer in 0..2 {
@@ -93,7 +93,7 @@ fn moved_participant_is_heard_in_its_new_room_and_not_in_the_old_one() {
 }
 
 #[test]
-fn moved_participants_media_time_never_goes_back_or_skips_over_two_ticks() {
+fn moves_never_set_media_time_back_or_skip_more_than_two_ticks() {
     let mut field = two_rooms();
     for turn in 0..6 {
         let (from, to) = (turn % 2, (turn + 1) % 2);

@@ -135,7 +135,8 @@ fn floor_holder_that_sends_nothing_drains_at_once() {
     assert_eq!(telemetry.permit(), Permit::Closed);
 }
 
-/// Counters of received and voiced packets from a sender without a permit in a sleeping room.
+/// The counters of received and voiced packets go on for a sender without a permit, in a room that
+/// sleeps.
 #[test]
 fn packets_without_a_permit_are_counted_while_the_room_sleeps() {
     let mut stage = Stage::new(RoomSettings {

@@ -20,8 +20,7 @@ fn speech_from_before_the_floor_request_is_not_heard() {
     assert!((99.99..=101.0).contains(&oldest), "{oldest}");
 }
 
-/// Holds whether the packets were skipped for a level hint or for silence before the room had a
-/// floor.
+/// Before the room has a floor, the packets are silent, with or without a level hint that says so.
 #[test]
 fn quiet_talkers_speech_from_before_the_permit_is_not_heard() {
     for level in [None, Some(Level::SILENCE)] {
@@ -56,7 +55,7 @@ fn grant_after_a_long_wait_plays_the_last_300_ms() {
 }
 
 #[test]
-fn grant_plays_speech_just_before_the_request_unless_it_was_refused() {
+fn grant_plays_speech_from_before_the_request_unless_it_was_refused_before() {
     for refused in [false, true] {
         let mut stage = with_dated_voice();
         (0..100).for_each(|_| turn(&mut stage, |_| false));
@@ -108,7 +107,7 @@ fn release_drops_later_speech_and_frees_the_floor_within_ten_ticks() {
 /// The holder asks again in the tick in which its last speech ends, and the network delays the
 /// first packets of the new talk-spurt.
 #[test]
-fn held_speech_is_caught_up_with_when_the_holder_speaks_again_at_once() {
+fn playout_catches_up_with_held_speech_when_the_holder_speaks_again_at_once() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, tone(200.3, 0.3));
     stage.join_tapped(2, |_| 0.0);

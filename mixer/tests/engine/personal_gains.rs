@@ -295,7 +295,7 @@ fn listeners_leaving_a_group_together_share_a_stream_at_once() {
 
 /// Random gains, mutes, joins and leaves: each participant gets every packet once.
 #[test]
-fn each_member_is_sent_every_tick_once_through_random_gain_changes() {
+fn each_member_is_sent_every_packet_once_through_random_gain_changes() {
     for seed in 1..=4u64 {
         let mut stage = meeting();
         let mut random = seed;

@@ -58,9 +58,9 @@ fn lone_talkers_packets_wait_a_few_milliseconds_at_any_phase() {
     }
 }
 
-/// Waits, in milliseconds, from packet arrival to mix, in the first half second of a talker that
-/// speaks one second after the other talker left, and has sent silence meanwhile, `offset_us` later
-/// within each tick.
+/// Waits, in milliseconds, from packet arrival to mix, in the first half second of speech of the
+/// remaining talker. They speak one second after the other talker left, and until then send
+/// silence, `offset_us` later within each tick than the other.
 fn waits_of_who_is_left_ms(offset_us: u64) -> Vec<f64> {
     const TURNS: u64 = 50;
     let mut stage = Stage::new(RoomSettings::default());

@@ -207,7 +207,7 @@ fn playout_delay_stays_within_20_ms_during_an_hour_of_200_ppm_drift() {
 }
 
 #[test]
-fn playout_resamples_5_000_ppm_of_drift_away() {
+fn playout_corrects_5_000_ppm_of_drift_by_resampling() {
     for ppm in [5_000.0, -5_000.0] {
         let (ticks, sound, playout) = play(
             &flights(90.0, ppm, 7_000, |_, _| Some(500)),

@@ -179,7 +179,7 @@ fn playout_accounts_for_every_sample_of_every_packet_length() {
 }
 
 #[test]
-fn playout_plays_on_through_wraps_source_changes_and_jumps() {
+fn playout_plays_on_through_wraparounds_source_changes_and_jumps() {
     let mut playout = Playout::new(
         Layout::Mono,
         TickLength::Ms20,
@@ -217,7 +217,7 @@ fn playout_plays_on_through_wraps_source_changes_and_jumps() {
 }
 
 #[test]
-fn playout_counts_discarded_packets_not_as_lost() {
+fn playout_does_not_count_discarded_packets_as_lost() {
     // A restart discards the packets that wait.
     let mut playout = Playout::new(
         Layout::Mono,
@@ -250,7 +250,7 @@ fn playout_counts_discarded_packets_not_as_lost() {
 }
 
 #[test]
-fn playout_recovers_the_end_of_a_hole_from_the_next_packet() {
+fn playout_recovers_the_last_lost_packet_from_the_fec_of_the_next() {
     for burst in [1, 2, 3] {
         let mut flights = flights(40.0, 0.0, 5_000, |n, _| (n % 25 >= burst).then_some(400));
         for (n, flight) in flights.iter_mut().enumerate() {
@@ -323,7 +323,7 @@ fn playout_always_has_room_for_the_longest_packet() {
 }
 
 #[test]
-fn playout_neither_misses_nor_plays_refused_packets() {
+fn playout_neither_plays_refused_packets_nor_counts_them_as_lost() {
     // SILK, each packet with FEC for the preceding one (RFC 6716, sections 4.2.3 and 4.2.4).
     let packet = |n: u64| {
         let mut packet = packet(n, n * 960, 20.0);

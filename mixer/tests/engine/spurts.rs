@@ -210,7 +210,7 @@ fn speak_at(
 }
 
 #[test]
-fn held_speech_is_caught_up_with_within_three_seconds() {
+fn playout_catches_up_with_held_speech_in_three_seconds() {
     for name in ["human-en-female", "human-fr-female", "human-it-male"] {
         let (_, usual) = speak(human(name), 0);
         let usual = usual.iter().copied().fold(0.0, f64::max);
@@ -293,7 +293,7 @@ fn speak_tone(hz: f64) -> (Vec<f32>, Vec<f64>) {
 /// Any packet length with any tick length: after 280 ms of held packets the delay returns to its
 /// usual value.
 #[test]
-fn held_packets_of_every_length_are_caught_up_with() {
+fn playout_catches_up_with_held_packets_of_every_length() {
     for tick in [TickLength::Ms10, TickLength::Ms20] {
         for ms in [2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0] {
             let late = wait_after(tick, ms, 280.0);

@@ -44,7 +44,7 @@ fn run(flipped: u32, ticks: usize) -> Stage {
 }
 
 #[test]
-fn mix_minus_keeps_the_own_voice_below_90_db_at_20_role_changes_a_second() {
+fn mix_minus_keeps_the_own_voice_below_minus_90_db_at_20_role_changes_a_second() {
     const TICKS: usize = 1_500;
     let plain = run(0, TICKS);
     for own in [1, 5, PEOPLE] {

@@ -79,7 +79,7 @@ fn loudest(heard: &[f32], hz: f64) -> f64 {
 const GRANT_HZ: [f64; 2] = [880.0, 1_318.5];
 
 #[test]
-fn tone_wakes_a_sleeping_room_for_its_owner_only_until_it_has_ended() {
+fn tone_wakes_a_sleeping_room_until_it_ends_and_only_its_owner_hears_it() {
     for (played, hz) in [
         (Tone::Grant, GRANT_HZ),
         (Tone::Deny, [220.0, 660.0]),

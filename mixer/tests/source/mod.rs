@@ -1,11 +1,12 @@
-//! The source as modules that use each other, read from its text.
+//! Reads a crate's source text: which module uses which, and how long its files are.
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// All files with one of these endings in a folder and those in it, in order, but for what tools put there.
+/// All files with one of these extensions in a folder and its subfolders, sorted; without `target`
+/// and `node_modules`.
 pub fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let mut all = Vec::new();
@@ -24,10 +25,11 @@ pub fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     all
 }
 
-/// Says what is wrong with the lengths of files: none has more than 500 lines but those of a list, which
-/// may only shrink.
+/// Checks that no file has more than 500 lines, except for those on a list of long files. Returns
+/// one message for each file that breaks the rule, and for each entry of the list that is no longer
+/// needed.
 ///
-/// - `long`: the list, with how long each file may be.
+/// - `long`: the list of long files, each with its largest number of lines.
 pub fn wrong_lengths(root: &Path, found: &[PathBuf], long: &[(&str, usize)]) -> Vec<String> {
     const MOST: usize = 500;
     let mut listed: BTreeMap<&str, usize> = long.iter().copied().collect();
@@ -53,24 +55,25 @@ fn name_of(root: &Path, file: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// One module uses another.
+/// The module `from` uses the module `to`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
     pub from: String,
     pub to: String,
 }
 
-/// The top-level modules of a crate, and which uses which.
+/// The top-level modules of a crate, and which module uses which.
 pub struct Modules {
     pub names: BTreeSet<String>,
-    /// Where one uses another: the first file and line.
+    /// For each use of one module by another: the first file and line where it occurs.
     pub edges: BTreeMap<Edge, String>,
-    /// Paths from the top that lead to no module.
+    /// Paths from the crate root that lead to no module, with file and line.
     pub unknown: Vec<String>,
 }
 
 impl Modules {
-    /// Reads the crate whose `lib.rs` is in `src`. What is re-exported there counts as what it is.
+    /// Reads the crate whose `lib.rs` is in `src`. A use of an item that `lib.rs` re-exports counts
+    /// as a use of the module that defines the item.
     pub fn of(src: &Path) -> Modules {
         let lib = code_of(&fs::read_to_string(src.join("lib.rs")).expect("a library"));
         let words = words_of(&lib);
@@ -117,7 +120,7 @@ impl Modules {
         }
     }
 
-    /// The first way found by which a module comes to use itself.
+    /// The first dependency cycle found, without the edges in `ignored`; `None` if there is none.
     pub fn cycle(&self, ignored: &BTreeSet<Edge>) -> Option<Vec<Edge>> {
         let mut done = BTreeSet::new();
         let mut names = self.names.iter();
@@ -150,7 +153,7 @@ impl Modules {
         None
     }
 
-    /// A way, with where each step of it is taken.
+    /// Describes a chain of uses, one line for each, with file and line.
     pub fn show(&self, way: &[Edge]) -> String {
         let steps = way.iter().map(|edge| {
             let place = self.edges.get(edge).map_or("?", String::as_str);
@@ -160,7 +163,7 @@ impl Modules {
     }
 }
 
-/// A name or a sign of the source.
+/// A token of the source: a name, `::` or a single other character.
 struct Word<'a> {
     text: &'a str,
     line: usize,
@@ -186,8 +189,8 @@ fn words_of(code: &str) -> Vec<Word<'_>> {
     words
 }
 
-/// The first name of each path that begins at the top of the crate: after `crate`, or after as many `super`
-/// as the file is deep.
+/// The first name of each path that begins at the crate root, with its line. The name follows
+/// `crate`, or as many `super` as the file is deep.
 fn paths_from_top<'a>(words: &[Word<'a>], depth: usize) -> Vec<(&'a str, usize)> {
     let mut found = Vec::new();
     let mut supers = 0;
@@ -198,7 +201,7 @@ fn paths_from_top<'a>(words: &[Word<'a>], depth: usize) -> Vec<(&'a str, usize)>
             _ => 0,
         };
         let is_top = words[at].text == "crate" || words[at].text == "super" && supers == depth;
-        // `pub(in crate::x)` says who may see something, and uses nothing.
+        // `pub(in crate::x)` limits visibility and uses no module.
         let is_scope = at > 0 && words[at - 1].text == "in";
         if is_top && !is_scope && words[at + 1].text == "::" {
             let names = first_names(&words[at + 2..]);
@@ -210,7 +213,8 @@ fn paths_from_top<'a>(words: &[Word<'a>], depth: usize) -> Vec<(&'a str, usize)>
     found
 }
 
-/// The name that words begin with, or all that begin an entry of their list in braces.
+/// The name with which `words` begins or, if it begins with a list in braces, the first name of
+/// each entry.
 fn first_names<'w, 'a>(words: &'w [Word<'a>]) -> impl Iterator<Item = &'w Word<'a>> {
     let is_list = words[0].text == "{";
     let mut depth = 0;
@@ -233,7 +237,7 @@ fn first_names<'w, 'a>(words: &'w [Word<'a>]) -> impl Iterator<Item = &'w Word<'
     names.into_iter()
 }
 
-/// What `lib.rs` says again under another path, and the module it belongs to.
+/// The names that `lib.rs` re-exports, each with the module that defines it.
 fn re_exports(words: &[Word<'_>], names: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut exports = BTreeMap::new();
     let uses = (0..words.len()).filter(|at| words[*at].text == "use");
@@ -255,7 +259,8 @@ fn re_exports(words: &[Word<'_>], names: &BTreeSet<String>) -> BTreeMap<String, 
     exports
 }
 
-/// Files and folders that hold tests only, since they are declared under `#[cfg(test)]`.
+/// Files and folders of modules that are declared under `#[cfg(test)]`, so that they hold only
+/// tests.
 fn test_files(files: &[PathBuf]) -> Vec<PathBuf> {
     let mut tests = Vec::new();
     for file in files {
@@ -291,7 +296,7 @@ fn is_test_attribute(line: &str) -> bool {
     line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test")
 }
 
-/// The source without comments, texts and test code, line by line as it was.
+/// The source without comments, literals and test code. The remaining code keeps its line numbers.
 fn code_of(text: &str) -> String {
     let code = without_comments(text);
     let mut kept = String::new();
@@ -302,7 +307,7 @@ fn code_of(text: &str) -> String {
             kept.push('\n');
             continue;
         }
-        // The item: up to the brace that closes it, or the semicolon or comma it ends with.
+        // Skips the item: up to its closing brace, semicolon or comma.
         kept.push('\n');
         let mut depth = 0i32;
         let mut line = line.trim().split_once(']').map_or("", |(_, item)| item);
@@ -327,7 +332,7 @@ fn code_of(text: &str) -> String {
     kept
 }
 
-/// Blanks comments, texts and single letters out; the lines stay as they are.
+/// Replaces each comment, string and character literal with a space; line numbers stay the same.
 fn without_comments(text: &str) -> String {
     let mut kept = String::new();
     let mut rest = text;
@@ -346,7 +351,7 @@ fn without_comments(text: &str) -> String {
         } else if letter == '\'' && is_letter(rest) {
             quoted(rest, '\'')
         } else {
-            // A name may end in `r`, and is no raw text then.
+            // A whole name is taken at once: the `r` at its end does not begin a raw string.
             let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
             let name = rest.find(|letter| !is_name(letter)).unwrap_or(rest.len());
             let length = name.max(letter.len_utf8());
@@ -362,20 +367,20 @@ fn without_comments(text: &str) -> String {
     kept
 }
 
-/// How many signs a raw text begins with, if this is one.
+/// Number of `#` with which a raw string begins; `None` if `rest` does not begin with one.
 fn raw_text(rest: &str) -> Option<usize> {
     let tail = rest.strip_prefix('r')?;
     let hashes = tail.len() - tail.trim_start_matches('#').len();
     tail[hashes..].starts_with('"').then_some(hashes)
 }
 
-/// Whether a quote begins a single letter and no lifetime.
+/// Whether a quote begins a character literal and not a lifetime.
 fn is_letter(rest: &str) -> bool {
     let mut letters = rest.chars().skip(1);
     letters.next() == Some('\\') || letters.next() == Some('\'')
 }
 
-/// Length of a text with its quotes.
+/// Length of a string or character literal, quotes included.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut letters = rest.char_indices().skip(1);
     while let Some((at, letter)) = letters.next() {
@@ -389,7 +394,7 @@ fn quoted(rest: &str, quote: char) -> usize {
 }
 
 #[test]
-fn scanner_reads_paths_and_nothing_else() {
+fn path_scanner_reads_used_paths_and_nothing_else() {
     let code = code_of(
         "use crate::{a, b::{c, d}};\n\
          // crate::no\n\

@@ -131,7 +131,7 @@ impl Field {
         }
     }
 
-    /// Adds a participant whose packets the caller sends, with `listens` as the recipe of its
+    /// Adds a participant whose packets the caller sends, with `listens` as the encoding of its
     /// stream.
     pub fn seat_as(
         &mut self,

@@ -147,8 +147,8 @@ pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> 
     Box::new(Exact(voice))
 }
 
-/// The recipe of a profile without stream hangover, so that streams stop with the sound; hangovers
-/// are tested in `hangover.rs`.
+/// The encoding of a profile without stream hangover, so that streams stop with the sound;
+/// hangovers are tested in `hangover.rs`.
 pub fn recipe(profile: Profile) -> Encoding {
     Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20).with_hangover(0)
 }
@@ -176,7 +176,7 @@ impl Talker {
         }
     }
 
-    /// Encodes further packets with `recipe`.
+    /// Encodes further packets with the encoding `recipe`.
     pub fn send_as(&mut self, recipe: &Encoding) {
         self.encoder = Some(OpusEncoder::new(recipe));
     }
@@ -282,7 +282,7 @@ impl Stage {
         self.join_ear_of(id, recipe(Profile::Voice))
     }
 
-    /// Adds a listen-only participant that hears with the given recipe.
+    /// Adds a listen-only participant whose stream has the given encoding.
     pub fn join_ear_of(&mut self, id: u32, recipe: Encoding) -> Arc<Shared> {
         self.join_listener(id, recipe, Destination::Peer)
     }
@@ -352,8 +352,8 @@ impl Stage {
     fn seat(&mut self, id: u32, decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) {
         let id = ParticipantId(id);
         let shared = Arc::new(Shared::default());
-        // Participants with equal recipes share an encoder, and Opus cannot continue the state of a
-        // tap.
+        // Participants with equal encodings share an encoder, and Opus cannot continue the state of
+        // a tap.
         let mut listens = recipe(Profile::Voice);
         if encoder.as_any().is::<Tap>() {
             listens.bitrate_bps = 96_000;

@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where a fixture is.
+/// The path of the file `path` in the folder `fixtures`.
 pub fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures")
         .join(path)
 }
 
-/// Mono at 48 kHz, brought there if it is not.
+/// Reads a mono WAV file of 16 bits, upsampled to 48 kHz if its rate is lower.
 pub fn read_wav(path: &Path) -> Vec<f32> {
     let mut wav = hound::WavReader::open(path).expect("it is in the repository");
     let rate_hz = wav.spec().sample_rate;
@@ -20,7 +20,7 @@ pub fn read_wav(path: &Path) -> Vec<f32> {
     upsample(&samples.collect::<Vec<f32>>(), (48_000 / rate_hz) as usize)
 }
 
-/// By a whole factor, through a windowed sinc of 16 samples to either side.
+/// Upsamples by a whole factor, with a windowed sinc of 16 samples to either side.
 fn upsample(samples: &[f32], factor: usize) -> Vec<f32> {
     const SIDE: isize = 16;
     if factor == 1 {

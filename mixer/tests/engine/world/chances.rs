@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    /// Performs a rare action, or one that the engine refuses.
+    /// Performs an action that is rare, or that the engine refuses.
     pub fn do_what_is_rare(&mut self, at: usize) {
         let nobody = ParticipantId(9_999);
         match self.pick(6) {

@@ -73,7 +73,7 @@ impl World {
         self.now_us() + (self.chance.next() * 20_000.0) as u64
     }
 
-    /// A random recipe such as clients of any kind lead to.
+    /// A random encoding, such as clients of any kind may be sent.
     pub fn any_recipe(&mut self, room: usize) -> Encoding {
         let limits = ReceiverLimits {
             stereo: self.pick(2) == 0,
@@ -99,7 +99,7 @@ impl World {
         recipe
     }
 
-    /// Adds a participant that hears with recipe `listens`; returns its index in `people`.
+    /// Adds a participant whose stream has the encoding `listens`; returns its index in `people`.
     pub fn join(
         &mut self,
         room: usize,
