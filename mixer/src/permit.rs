@@ -1,7 +1,8 @@
 //! Permission of one participant to be heard in a room with a floor.
 //!
-//! The floor holder is chosen outside the engine. The engine enforces the choice: a voice without a
-//! permit never enters a mix. The terms of floor control itself (3GPP TS 24.380) stay outside too.
+//! The floor is the right to speak, as in push-to-talk radio. Its holder is chosen outside the
+//! engine. The engine enforces the choice: a voice without a permit never enters a mix. The terms
+//! of floor control itself (3GPP TS 24.380) stay outside too.
 
 /// Permission of one participant to be heard in a room with a floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -426,8 +426,8 @@ fn monitor_change(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<M
     })
 }
 
-/// Sends a packet of 20 ms from each participant, with some loss, reordering and jitter, then runs
-/// one tick's slots.
+/// Sends one packet of 20 ms from each participant, with some loss, reordering and jitter, then
+/// runs one tick's slots.
 fn send_and_run(crowd: &mut Crowd, present: &mut [Present], speech: &[Payload], turn: u64) {
     let slot_us = SLOT.as_micros() as u64;
     let now_us = 1_000_000 + turn * 8 * slot_us;

@@ -140,7 +140,7 @@ impl DelayEstimator {
     /// The part of the target that exceeds what the network needs, in samples.
     ///
     /// A wait may fall this far short of the target before time is inserted. So a talk-spurt that
-    /// began while ticks waited is not stretched when they no longer do.
+    /// began while ticks waited is not stretched when ticks no longer wait.
     pub fn spare_samples(&self) -> i64 {
         let asked = self.lateness.percentile().max(LEAST_SAMPLES);
         (self.least_samples - asked).max(0)

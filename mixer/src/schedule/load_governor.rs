@@ -266,7 +266,7 @@ mod tests {
     proptest! {
         /// Under any steady demand, of encodes or other work, the rulings settle.
         #[test]
-        fn load_governor_settles_under_any_steady_demand(encodes in 0.0f32..1.5, rest in 0.0f32..0.5, hybrid: bool) {
+        fn load_governor_settles(encodes in 0.0f32..1.5, rest in 0.0f32..0.5, hybrid: bool) {
             let costs_us = if hybrid { [145.0, 124.0, 105.0, 84.0, 46.0] } else { [55.0, 52.0, 43.0, 30.0, 22.0] };
             let mut governor = LoadGovernor::new();
             let demand = |governor: &mut LoadGovernor| {
@@ -283,7 +283,7 @@ mod tests {
         /// Any sequence of loads leaves the step within the table, and refusals follow the load
         /// alone.
         #[test]
-        fn load_governor_rulings_follow_any_sequence_of_loads(loads in prop::collection::vec(0.0f32..2.0, 1..400)) {
+        fn load_governor_follows_the_load(loads in prop::collection::vec(0.0f32..2.0, 1..400)) {
             let mut governor = LoadGovernor::new();
             for load in loads {
                 let (step, refused) = (governor.step, governor.refuses_joins());

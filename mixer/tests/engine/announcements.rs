@@ -280,7 +280,7 @@ fn stereo_announcement_keeps_left_and_right_apart() {
 }
 
 #[test]
-fn packets_addressed_to_an_announcement_are_counted_as_strays() {
+fn packets_pushed_to_an_announcement_are_refused_and_counted() {
     let (mut stage, _, _) = room();
     let strays = stage.engine.stats().strays_total;
     let packet = stage.talkers[0].packet();

@@ -44,7 +44,7 @@ fn show(scene: &str, print: &Print) {
 /// Plays a recorded call to listeners of every profile.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
-fn a_golden_call() {
+fn a_recorded_call_in_every_profile() {
     const PACKETS: usize = 150;
     let file = std::fs::read(fixture("golden/voices.packets")).expect("it is in the repository");
     let mut rest = file.as_slice();

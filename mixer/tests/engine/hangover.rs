@@ -110,7 +110,7 @@ fn stream_continues_through_a_pause_and_stops_after_its_hangover() {
 }
 
 #[test]
-fn thin_stream_stops_as_soon_as_the_talker_does() {
+fn stream_of_the_thin_profile_stops_as_soon_as_the_talker_does() {
     let mut call = Call::new(Profile::Thin, 7_300);
     call.go_on(true, 1_000);
     let pause = call.go_on(false, 4_000);

@@ -14,14 +14,14 @@ use mixer::source::{Strip, TickRules};
 use mixer::units::Decibels;
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 
-/// Counts of samples at 48 kHz that were decoded fully or sketched.
+/// Numbers of samples, at 48 kHz, that were decoded fully and that were decoded roughly (sketched).
 #[derive(Default)]
 struct Work {
     decoded: AtomicU64,
     sketched: AtomicU64,
 }
 
-/// An Opus decoder that counts its decoded and sketched samples.
+/// An Opus decoder that counts the samples that it decodes fully and roughly.
 struct Counted(OpusDecoder, Arc<Work>);
 
 impl Decode for Counted {
@@ -142,7 +142,7 @@ impl Sender {
         packet
     }
 
-    /// Seconds of sound decoded and sketched so far.
+    /// Seconds of sound decoded fully and roughly so far.
     fn worked_s(&self) -> [f64; 2] {
         let count = |samples: &AtomicU64| samples.load(Relaxed) as f64 / 48_000.0;
         [count(&self.work.decoded), count(&self.work.sketched)]
@@ -247,14 +247,14 @@ fn silent_client_with_level_127_costs_almost_no_decoding() {
         (0..500).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
         let after = sender.worked_s();
         assert_eq!(after[0], before[0], "{name}: decoded");
-        // Four sketched packets of 20 ms every four seconds, over ten seconds.
+        // Four packets of 20 ms are decoded roughly every four seconds, over ten seconds.
         let sketched = after[1] - before[1];
         assert!(sketched <= 0.25, "{name}: {sketched} s sketched");
     }
 }
 
 #[test]
-fn self_muted_client_is_parked_in_500_ms_and_its_hints_stay_trusted() {
+fn self_muted_client_is_not_decoded_after_500_ms_and_its_hints_stay_trusted() {
     for (name, recipe) in recipes() {
         let mut sender = Sender::new(&recipe);
         let mut voice = crate::stage::human("human-it-male");

@@ -103,7 +103,7 @@ fn run(levels: bool) -> Run {
 }
 
 #[test]
-fn parked_silence_is_not_decoded_and_later_speech_is_unimpaired() {
+fn packets_marked_silent_are_not_decoded_and_later_speech_is_unimpaired() {
     let (decoded, parked) = (run(false), run(true));
     assert_eq!(decoded.decodes_while_quiet, 100);
     assert_eq!(parked.decodes_while_quiet, 0);
@@ -199,7 +199,7 @@ fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> OutputStream 
 }
 
 #[test]
-fn noise_below_the_gate_is_only_sketched_and_a_voice_is_heard_whole() {
+fn noise_below_the_gate_is_only_decoded_roughly_and_a_voice_is_heard_whole() {
     // With 500 us the last packet arrives too close to its tick to be played in it; it waits and is
     // not taken for silence.
     let cases = [Profile::Voice, Profile::LowDelay, Profile::Music]

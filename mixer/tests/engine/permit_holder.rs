@@ -123,7 +123,7 @@ fn permit_changes_while_talking_make_no_click_and_act_within_a_tick() {
 }
 
 #[test]
-fn floor_holder_that_sends_nothing_drains_at_once() {
+fn permit_of_a_floor_holder_that_sends_nothing_closes_soon_after_release() {
     let mut stage = with_dated_voice();
     permit(&stage, 0, Permit::Held);
     attend(&mut stage, 0);
@@ -135,8 +135,7 @@ fn floor_holder_that_sends_nothing_drains_at_once() {
     assert_eq!(telemetry.permit(), Permit::Closed);
 }
 
-/// The counters of received and voiced packets go on for a sender without a permit, in a room that
-/// sleeps.
+/// Received and voiced packets of a sender without a permit are counted even while the room sleeps.
 #[test]
 fn packets_without_a_permit_are_counted_while_the_room_sleeps() {
     let mut stage = Stage::new(RoomSettings {

@@ -358,7 +358,7 @@ fn each_member_is_sent_every_packet_once_through_random_gain_changes() {
 }
 
 #[test]
-fn personal_gains_removed_as_the_room_grows_end_with_a_ramp() {
+fn removing_personal_gains_while_the_room_grows_makes_no_click() {
     let mut stage = talkers(1);
     stage.join_exact(2, |_| 0.0);
     stage.join_exact(3, |_| 0.0);

@@ -59,8 +59,8 @@ fn lone_talkers_packets_wait_a_few_milliseconds_at_any_phase() {
 }
 
 /// Waits, in milliseconds, from packet arrival to mix, in the first half second of speech of the
-/// remaining talker. They speak one second after the other talker left, and until then send
-/// silence, `offset_us` later within each tick than the other.
+/// remaining talker. That talker speaks one second after the other left, and until then sends
+/// silence, `offset_us` later within each tick than the other talker did.
 fn waits_of_who_is_left_ms(offset_us: u64) -> Vec<f64> {
     const TURNS: u64 = 50;
     let mut stage = Stage::new(RoomSettings::default());

@@ -79,7 +79,7 @@ fn loudest(heard: &[f32], hz: f64) -> f64 {
 const GRANT_HZ: [f64; 2] = [880.0, 1_318.5];
 
 #[test]
-fn tone_wakes_a_sleeping_room_until_it_ends_and_only_its_owner_hears_it() {
+fn tone_wakes_a_sleeping_room_until_it_ends_and_only_its_listener_hears_it() {
     for (played, hz) in [
         (Tone::Grant, GRANT_HZ),
         (Tone::Deny, [220.0, 660.0]),
@@ -105,7 +105,7 @@ fn tone_wakes_a_sleeping_room_until_it_ends_and_only_its_owner_hears_it() {
 }
 
 #[test]
-fn tone_starts_with_the_next_packet_of_its_owner() {
+fn tone_starts_with_the_next_packet_of_its_listener() {
     let mut stage = room();
     turns(&mut stage, 300, false);
     stage.talkers[TAPPED].shared.settings.play(Tone::Deny);
@@ -119,7 +119,7 @@ fn tone_starts_with_the_next_packet_of_its_owner() {
 }
 
 #[test]
-fn tone_over_a_voice_is_added_for_its_owner_only() {
+fn tone_over_a_voice_is_added_for_its_listener_only() {
     let run = |played: bool, owner: usize| {
         let mut stage = room();
         turns(&mut stage, 100, true);

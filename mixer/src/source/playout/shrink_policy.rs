@@ -1,4 +1,5 @@
-//! Decides how long packets must have been early before the wait is cut by a tick.
+//! Decides how long packets must have been early before the playout delay (the wait) is cut by a
+//! tick.
 //!
 //! Cutting and lengthening both cost a tick's worth of splices, and a wait that only just suffices
 //! for the network would alternate for ever. So each time the wait turns out to have been cut too
@@ -6,7 +7,7 @@
 
 use crate::format::TickLength;
 
-/// Decides when the wait is cut by a tick.
+/// Decides when the playout delay is cut by a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ShrinkPolicy {
     tick_ms: u32,

@@ -134,7 +134,7 @@ fn muted_strip_fades_for_one_tick_and_then_adds_nothing() {
 }
 
 #[test]
-fn strip_parks_a_sender_signalling_silence_and_returns_at_once() {
+fn strip_skips_packets_that_signal_silence_and_plays_the_next_voice_at_once() {
     let mut talker = Talker::new();
     let loud = (0..10)
         .filter(|_| talker.say(192, Some(Level::from_wire(6))))
