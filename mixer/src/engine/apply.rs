@@ -14,8 +14,8 @@ use crate::room::Weakness;
 use crate::room::{Members, Participant, Room, RoomSettings};
 use crate::units::{ParticipantId, RoomId};
 
-/// A method of a room that changes what a member hears. Returns the box if it is not needed, or the
-/// change itself as an error if it cannot be made.
+/// A method of a room that changes what a member hears. Returns the box, unless the room needs the
+/// previous state in it for a cross-fade. If the change cannot be made, returns it as an error.
 type SetPart<C> = fn(&mut Room, usize, Box<C>) -> Result<Option<Box<C>>, Box<C>>;
 
 /// A command that was not carried out, with the box that it carried.

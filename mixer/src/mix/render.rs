@@ -106,8 +106,8 @@ impl<V: Voices> Renderer<'_, V> {
         heard
     }
 
-    /// Whether any voice on the listener's bus is left without its own voice and those of zero
-    /// gain.
+    /// Whether any voice is left on the listener's bus without the listener's own voice and voices
+    /// of zero gain.
     fn room_is_heard(&self, listener: &Ingredients<'_>) -> bool {
         let (_, voices) = self.buses.heard(listener.base);
         let others = voices - usize::from(listener.own.is_some());

@@ -466,10 +466,11 @@ fn is_looked_at(place: usize, instant: TickInstant) -> bool {
 /// Fewest members of a listener group: a group of one would save nothing and occupy a place.
 const LEAST_MEMBERS: usize = 2;
 
-/// Most members that may hear a private stream at once while they wait for their merge. Each costs
-/// an encode, so a crowd that joins while somebody talks would cost everybody else their tick.
-/// Further members are sent the group's packets at once, beginning with the packet that is being
-/// gathered, whatever the limiter gains are: they hear one rough packet.
+/// Largest number of members that may hear streams of their own at once while they wait to join a
+/// listener group. Each such stream costs an encode, so a crowd that joins while somebody talks
+/// would cost everybody else their tick. Further members are sent the group's packets at once,
+/// beginning with the packet that is being gathered, whatever the limiter gains are: they hear one
+/// rough packet.
 const MAX_WAITING: usize = 16;
 
 /// Ticks between two checks of one member's reported loss: 1 s at ticks of 20 ms.

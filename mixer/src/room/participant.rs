@@ -50,7 +50,8 @@ pub struct Participant {
     pub(crate) monitors: Option<Box<MonitorMix>>,
     /// The previously monitored rooms, for the cross-fade of the next tick.
     pub(crate) monitor_change: Option<Box<MonitorChange>>,
-    /// The participant's personal gains: talkers heard louder or quieter than others hear them.
+    /// The participant's personal gains: talkers that it hears louder or quieter than the other
+    /// participants do.
     pub(crate) gains: Option<Box<PersonalGains>>,
     /// The previous personal gains, from which the next tick ramps.
     pub(crate) gain_change: Option<Box<GainChange>>,

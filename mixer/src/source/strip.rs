@@ -260,7 +260,8 @@ impl Strip {
         self.applied > 0.0
     }
 
-    /// Whether the participant may be heard: not muted, and the room has no floor or they hold it.
+    /// Whether the participant may be heard: not muted, and the room has no floor or the
+    /// participant holds it.
     pub fn may_be_heard(&self) -> bool {
         self.admission.permit().is_open() && !self.admission.is_muted()
     }

@@ -26,7 +26,8 @@ fn scene(hands: Hands) -> (Stage, Hands) {
     (stage, hands)
 }
 
-/// A scene in which other threads have begun some encodes and keep them, and how many those are.
+/// Builds a scene in which helper threads have begun some encodes and keep them; also returns the
+/// number of these encodes.
 fn scene_with_streams_away() -> (Stage, Hands, usize) {
     let (mut stage, mut hands) = scene(Hands {
         begin: TALKERS as usize,

@@ -149,7 +149,8 @@ fn longest_wait_ms(spurt: &[(Time, OutPacket)], begins_us: u64) -> f64 {
 }
 
 /// Longest wait, in milliseconds, of the packets in the first second of a talker that joins a room
-/// with silent members and running streams, `step` thirtieths of a tick after the members' packets.
+/// with silent members and running streams. The talker's packets arrive `step` thirtieths of a tick
+/// after those of the members.
 fn longest_wait_of_newcomer_ms(silent_members: u32, step: u64) -> f64 {
     let hello = 100 * 960;
     let mut said = tone(331.7, 0.3);

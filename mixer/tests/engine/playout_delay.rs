@@ -57,8 +57,8 @@ fn playout_covers_a_slightly_late_packet_without_a_jump() {
     }
 }
 
-/// A radio's media clock stands still between talk-spurts, so its packets appear late by each
-/// pause.
+/// A radio's media clock stands still between talk-spurts, so after each pause its packets appear
+/// late by the length of that pause.
 #[test]
 fn playout_loses_no_word_when_the_media_clock_stands_still_in_pauses() {
     for pause_ms in (100..900).step_by(70) {
@@ -86,8 +86,8 @@ fn playout_loses_no_word_when_the_media_clock_stands_still_in_pauses() {
     }
 }
 
-/// Packets are stamped a few milliseconds late every few seconds, sometimes in pairs; where that
-/// just misses the tick, the playout delay must not oscillate.
+/// Every few seconds, one or two packets are stamped a few milliseconds late. Where they just miss
+/// their tick, the playout delay must not oscillate.
 #[test]
 fn playout_delay_settles_where_packets_come_just_before_they_are_due() {
     for phase_us in (0..20_000).step_by(500) {

@@ -163,8 +163,8 @@ fn first_and_last_20_ms_of_200_talk_spurts_are_heard() {
     }
 }
 
-/// Speaks for eight seconds, with the floor granted `access_ms` after the request; returns the mix
-/// and the playout delay after the grant, in milliseconds per tick.
+/// Speaks for eight seconds, with the floor granted `access_ms` after the request; returns the mix,
+/// and for each tick after the grant the playout delay in milliseconds.
 fn speak(
     voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
     access_ms: u64,
@@ -303,7 +303,8 @@ fn playout_catches_up_with_held_packets_of_every_length() {
     }
 }
 
-/// Playout delay in milliseconds, six seconds after the packets, held for `access_ms`, were let in.
+/// Playout delay in milliseconds, six seconds after packets that were held for `access_ms` began to
+/// play.
 fn wait_after(tick: TickLength, ms: f64, access_ms: f64) -> f64 {
     let (mut playout, mut frame) = (
         Playout::new(Layout::Mono, tick, crate::common::ToneDecoder::boxed()),

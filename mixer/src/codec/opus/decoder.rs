@@ -84,8 +84,8 @@ impl OpusDecoder {
             Detail::Sketch => (SKETCH_RATE_HZ as i32, 1),
         };
         // SAFETY: the memory is as large as libopus asked for the layout's channels, and a decoder
-        // for one channel is never larger than one for two; it is aligned to 16 bytes, and ours
-        // alone.
+        // for one channel is never larger than one for two; it is aligned to 16 bytes, and borrowed
+        // by nobody else.
         let outcome =
             unsafe { sys::opus_decoder_init(pointer(&mut self.state), rate_hz, channels as c_int) };
         assert_eq!(

@@ -82,7 +82,8 @@ impl State {
         // SAFETY: the function only computes a size from the number of channels.
         let bytes = unsafe { sys::opus_encoder_get_size(channels) }.max(0) as usize;
         let mut state = State(crate::memory::filled(bytes.div_ceil(size_of::<u128>()), 0));
-        // SAFETY: the memory is as large as libopus asked for, aligned to 16 bytes, and ours alone.
+        // SAFETY: the memory is as large as libopus asked for, aligned to 16 bytes, and borrowed by
+        // nobody else.
         let outcome = unsafe {
             sys::opus_encoder_init(
                 state.pointer(),

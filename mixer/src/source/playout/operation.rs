@@ -7,7 +7,7 @@
 pub(super) enum Operation {
     /// Decode the next packet, which is stored.
     Normal,
-    /// Recover lost packets: the first packet after them carries FEC for the last lost one.
+    /// Recover lost packets: the first packet after them carries FEC for the last of them.
     Recover { missing: usize },
     /// Conceal lost packets.
     Conceal { missing: usize },

@@ -10,7 +10,7 @@ use crate::ingest::Reception;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Supply {
     pub operation: Operation,
-    /// `None` if it does not show yet what the concealment replaced.
+    /// `None` while the stored packets do not show what the concealment replaced.
     pub settlement: Option<Settlement>,
 }
 
