@@ -219,7 +219,7 @@ fn voice_with_a_constant_level_hint_of_127_is_heard_whole() {
 
 /// At a constant bitrate packet sizes do not tell silence from speech; only decoding does.
 #[test]
-fn false_silence_hint_at_constant_bitrate_mutes_for_half_a_second_once() {
+fn false_silence_hint_at_constant_bitrate_hides_half_a_second_of_voice_once() {
     let mut recipe = crate::stage::recipe(Profile::Voice);
     recipe.cbr = true;
     let mut sender = Sender::new(&recipe);

@@ -9,7 +9,7 @@ use mixer::room::RoomSettings;
 use mixer::units::Level;
 
 #[test]
-fn speech_from_before_the_floor_request_is_not_heard() {
+fn speech_begun_long_before_a_floor_request_is_heard_only_from_the_request_on() {
     let mut stage = with_dated_voice();
     (0..100).for_each(|_| turn(&mut stage, |at| at == 0));
     permit(&stage, 0, Permit::Asked);
@@ -55,7 +55,7 @@ fn grant_after_a_long_wait_plays_the_last_300_ms() {
 }
 
 #[test]
-fn grant_plays_speech_from_before_the_request_unless_it_was_refused_before() {
+fn grant_plays_speech_begun_just_before_the_request_unless_refused_meanwhile() {
     for refused in [false, true] {
         let mut stage = with_dated_voice();
         (0..100).for_each(|_| turn(&mut stage, |_| false));

@@ -32,7 +32,7 @@ fn playout_counts_and_conceals_each_loss_once() {
 }
 
 #[test]
-fn playout_conceals_nothing_once_reordering_by_three_is_known() {
+fn playout_conceals_at_most_1_percent_after_3_s_of_reordering_by_three() {
     let mut chance = Chance(5);
     let flights = flights(30.0, 0.0, 3_000, |_, _| {
         Some(if chance.next() < 0.25 {
