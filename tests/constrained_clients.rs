@@ -93,8 +93,8 @@ fn little(offer: String) -> String {
 
 /// A voice as Opus packets of 20 ms.
 fn speech(seconds: usize) -> Vec<&'static [u8]> {
-    let recipe = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
-    let mut encoder = OpusEncoder::new(&recipe);
+    let encoding = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+    let mut encoder = OpusEncoder::new(&encoding);
     let pcm = voice("human-en-female");
     let frames = pcm.chunks_exact(960).cycle().take(50 * seconds);
     frames

@@ -166,7 +166,7 @@ impl MixerHarness {
         let config = ParticipantConfig {
             id,
             talks: true,
-            listens: Some(recipe()),
+            listens: Some(encoding()),
             layout: Layout::Mono,
             tick: TickLength::Ms20,
         };
@@ -257,13 +257,13 @@ fn id(room: u32, seat: u32) -> ParticipantId {
     ParticipantId(1 + room + seat * ROOMS)
 }
 
-fn recipe() -> Encoding {
+fn encoding() -> Encoding {
     Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
 /// One second of a tone that comes and goes, so that gates and encoders have work.
 fn voice() -> Vec<Payload> {
-    let mut encoder = OpusEncoder::new(&recipe());
+    let mut encoder = OpusEncoder::new(&encoding());
     (0..50u32)
         .map(|packet| {
             let pcm: Vec<f32> = (packet * 960..(packet + 1) * 960)

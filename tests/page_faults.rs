@@ -76,7 +76,7 @@ fn join(control: &mut MixerControl, id: u32) {
     let config = ParticipantConfig {
         id: ParticipantId(id),
         talks: true,
-        listens: Some(recipe()),
+        listens: Some(encoding()),
         layout: Layout::Mono,
         tick: TickLength::Ms20,
     };
@@ -162,13 +162,13 @@ fn faults() -> u64 {
         .sum()
 }
 
-fn recipe() -> Encoding {
+fn encoding() -> Encoding {
     Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
 /// A tone as Opus packets.
 fn voice() -> Vec<Payload> {
-    let mut encoder = OpusEncoder::new(&recipe());
+    let mut encoder = OpusEncoder::new(&encoding());
     let packets = (0..u32::from(PACKETS)).map(|packet| {
         let samples = packet * 960..(packet + 1) * 960;
         let pcm: Vec<f32> = samples

@@ -66,7 +66,7 @@ async fn participants_with_voices_hear_the_three_others_but_not_themselves() {
     }
 }
 
-/// `mixer/tests/minus_one.rs` shows that the mix stays at or below -1 dBFS before the encoder.
+/// `mixer/tests/engine/minus_one.rs` shows that the mix stays at or below -1 dBFS before the encoder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mix_of_three_voices_at_full_scale_neither_wraps_nor_clips() {
     let server = TestServer::start();

@@ -64,7 +64,7 @@ pub struct Scene {
 impl Scene {
     /// Builds a room with this number of participants, none of whom talks.
     pub fn new(people: u32, profile: Profile) -> Scene {
-        let recipe = Encoding::new(profile, &ReceiverLimits::default(), TICK);
+        let encoding = Encoding::new(profile, &ReceiverLimits::default(), TICK);
         let mut engine = Engine::new(EngineLimits {
             rooms: 1,
             participants: people as usize,
@@ -75,7 +75,7 @@ impl Scene {
             let config = ParticipantConfig {
                 id: ParticipantId(id),
                 talks: true,
-                listens: Some(recipe),
+                listens: Some(encoding),
                 layout: Layout::Mono,
                 tick: TICK,
             };

@@ -44,7 +44,7 @@ pub struct EngineLimits {
 pub struct Engine {
     limits: EngineLimits,
     entries: Vec<Option<RoomEntry>>,
-    berth_of: IdMap<RoomId, usize>,
+    entry_of: IdMap<RoomId, usize>,
     location_of: IdMap<ParticipantId, Location>,
     loads: SlotLoads,
     /// The rooms that are awake, by the slot in which they run.
@@ -82,7 +82,7 @@ impl Engine {
         Engine {
             limits,
             entries: memory::list(limits.rooms),
-            berth_of: map_for(limits.rooms, RoomId, 0),
+            entry_of: map_for(limits.rooms, RoomId, 0),
             location_of: map_for(limits.participants, ParticipantId, NOWHERE),
             loads: SlotLoads::default(),
             slot_table: SlotTable::new(limits.rooms),
@@ -117,7 +117,7 @@ impl Engine {
     /// The engine's counts so far, and the rooms and participants that it holds now.
     pub fn stats(&self) -> EngineStats {
         EngineStats {
-            rooms: self.berth_of.len(),
+            rooms: self.entry_of.len(),
             participants: self.location_of.len(),
             ..self.stats
         }
@@ -260,7 +260,7 @@ impl Engine {
     fn take_back(&mut self, mut job: Box<Job>, sink: &mut dyn Sink) {
         self.jobs_out = self.jobs_out.saturating_sub(1);
         if let Some(Location { entry, member }) =
-            self.seat_in(job.label.room, job.label.participant)
+            self.location_in(job.label.room, job.label.participant)
         {
             let now = media_time(self.slot);
             let taken = self.enter(entry, |room| room.take_back(member, &mut job, now, sink));
@@ -276,8 +276,8 @@ impl Engine {
     }
 
     /// The location of a participant in `room`, even if the participant is moving to another room.
-    fn seat_in(&mut self, room: RoomId, participant: ParticipantId) -> Option<Location> {
-        let entry = self.berth_of.get(&room).copied()?;
+    fn location_in(&mut self, room: RoomId, participant: ParticipantId) -> Option<Location> {
+        let entry = self.entry_of.get(&room).copied()?;
         let location = self.location_of.get(&participant).copied();
         location
             .filter(|location| location.entry == entry)
@@ -354,7 +354,7 @@ impl Engine {
         };
         let (tick, before) = (entry.tick(), entry.phase);
         entry.move_to_meet(rhythms, &mut self.loads);
-        if entry.phase != before && entry.is_on_rota() {
+        if entry.phase != before && entry.is_scheduled() {
             let after = entry.phase;
             self.slot_table.remove(index, before, tick);
             self.slot_table.insert(index, after, tick);
@@ -365,11 +365,11 @@ impl Engine {
         let Some(entry) = self.entries[index].take() else {
             return;
         };
-        if entry.is_on_rota() {
+        if entry.is_scheduled() {
             self.slot_table.remove(index, entry.phase, entry.tick());
         }
         self.held.take(index);
-        self.berth_of.remove(&entry.id());
+        self.entry_of.remove(&entry.id());
         let room = entry.leave(faulted, &mut self.loads);
         if faulted {
             // The room's own list of members may be inconsistent after the panic.

@@ -17,7 +17,7 @@ use mixer::packet::OutPacket;
 use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::units::{ParticipantId, Time};
-use stage::{ROOM, recipe};
+use stage::{ROOM, encoding};
 
 /// A sink that frees retired boxes at once, as the control side does.
 struct Free;
@@ -53,7 +53,7 @@ fn bytes_of(count: u32, talks: bool, layout: Layout) -> i64 {
             let config = ParticipantConfig {
                 id: ParticipantId(id),
                 talks,
-                listens: Some(recipe(Profile::Voice)),
+                listens: Some(encoding(Profile::Voice)),
                 layout,
                 tick: TickLength::Ms20,
             };

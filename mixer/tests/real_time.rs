@@ -55,9 +55,9 @@ impl Sink for Outlet {
 
 /// Five seconds of speech and pauses, encoded once and sent by every participant.
 fn speech() -> Vec<Payload> {
-    let recipe = stage::recipe(Profile::Voice);
-    let mut encoder = OpusEncoder::new(&recipe);
-    encoder.configure(&recipe.settings(10));
+    let encoding = stage::encoding(Profile::Voice);
+    let mut encoder = OpusEncoder::new(&encoding);
+    encoder.configure(&encoding.settings(10));
     let mut voice = stage::tone(337.7, 0.7);
     (0..250u64)
         .map(|packet| {
@@ -77,7 +77,7 @@ fn speech() -> Vec<Payload> {
         .collect()
 }
 
-fn recipe(id: u32, tick: TickLength) -> Encoding {
+fn encoding(id: u32, tick: TickLength) -> Encoding {
     let limits = ReceiverLimits {
         fec: true,
         dtx: id.is_multiple_of(2),
@@ -133,7 +133,7 @@ impl Crowd {
         let config = ParticipantConfig {
             id: ParticipantId(id),
             talks: !id.is_multiple_of(5),
-            listens: (!id.is_multiple_of(7)).then(|| recipe(id, tick)),
+            listens: (!id.is_multiple_of(7)).then(|| encoding(id, tick)),
             layout: Layout::Mono,
             tick,
         };
@@ -150,8 +150,8 @@ impl Crowd {
 fn allocation_counter_sees_rust_and_libopus() {
     let (_, rust) = calls_of(|| drop(std::hint::black_box(vec![0u8; 100])));
     assert!(rust >= 2, "{rust}");
-    let recipe = stage::recipe(Profile::Voice);
-    let (_, own) = calls_of(|| drop(OpusEncoder::new(&recipe)));
+    let encoding = stage::encoding(Profile::Voice);
+    let (_, own) = calls_of(|| drop(OpusEncoder::new(&encoding)));
     assert!(own >= 2, "{own}");
     // Our codecs live in memory that Rust allocates; the wrapper's decoder in memory that libopus
     // allocates.
@@ -258,7 +258,7 @@ fn change_settings(crowd: &mut Crowd, present: &[Present], turn: u64) {
         crowd.apply(Command::Attend(id));
     }
     let tick = [TickLength::Ms20, TickLength::Ms10][*room as usize - 1];
-    let listener = Box::new(OutputStream::new(recipe(crowd.random >> 20, tick), tick));
+    let listener = Box::new(OutputStream::new(encoding(crowd.random >> 20, tick), tick));
     crowd.apply(Command::SetStream(id, listener));
 }
 
@@ -422,7 +422,7 @@ fn monitor_change(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<M
     let scan = MonitorMix::new(MonitorLevel::default(), channels, Layout::Mono, tick);
     Box::new(MonitorChange {
         monitors: (!chance.is_multiple_of(5)).then(|| Box::new(scan)),
-        stream: Some(Box::new(OutputStream::new(recipe(id, tick), tick))),
+        stream: Some(Box::new(OutputStream::new(encoding(id, tick), tick))),
     })
 }
 

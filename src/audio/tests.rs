@@ -92,11 +92,11 @@ impl Network {
 
     fn join(&mut self, room: RoomId, id: u32) {
         let limits = ReceiverLimits::default();
-        let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
+        let encoding = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
         let config = ParticipantConfig {
             id: ParticipantId(id),
             talks: true,
-            listens: Some(recipe),
+            listens: Some(encoding),
             layout: Layout::Mono,
             tick: TickLength::Ms20,
         };
@@ -117,10 +117,10 @@ struct Voice {
 impl Voice {
     fn new(hz: f64) -> Voice {
         let limits = ReceiverLimits::default();
-        let recipe = Encoding::new(Profile::LowDelay, &limits, TickLength::Ms20);
+        let encoding = Encoding::new(Profile::LowDelay, &limits, TickLength::Ms20);
         Voice {
             hz,
-            encoder: OpusEncoder::new(&recipe),
+            encoder: OpusEncoder::new(&encoding),
             sent: 0,
         }
     }

@@ -188,8 +188,8 @@ impl Engine {
     fn add_room(&mut self, room: Box<Room>) -> Result<(), Unapplied> {
         let id = room.id();
         let members = room.members().len();
-        let has_place = self.berth_of.len() < self.limits.rooms
-            && !self.berth_of.contains_key(&id)
+        let has_place = self.entry_of.len() < self.limits.rooms
+            && !self.entry_of.contains_key(&id)
             && self.location_of.len() + members <= self.limits.participants;
         if !has_place {
             return refused(room);
@@ -205,7 +205,7 @@ impl Engine {
         let mut entry = RoomEntry::new(room, phase, self.slot);
         entry.weigh(1 + members as isize, &mut self.loads);
         self.entries[index] = Some(entry);
-        self.berth_of.insert(id, index);
+        self.entry_of.insert(id, index);
         // A room usually arrives empty, and wakes with its first participant.
         if members > 0 {
             self.wake(index);
@@ -220,7 +220,7 @@ impl Engine {
     ) -> Result<(), Unapplied> {
         let id = participant.id();
         let is_full = self.location_of.len() >= self.limits.participants;
-        let index = self.berth_of.get(&room).copied();
+        let index = self.entry_of.get(&room).copied();
         let Some(index) = index.filter(|_| !is_full && !self.location_of.contains_key(&id)) else {
             return refused(participant);
         };
@@ -286,7 +286,7 @@ impl Engine {
     }
 
     fn index_of(&self, id: RoomId) -> Result<usize, Unapplied> {
-        self.berth_of.get(&id).copied().ok_or(Unapplied(None))
+        self.entry_of.get(&id).copied().ok_or(Unapplied(None))
     }
 }
 

@@ -94,7 +94,7 @@ impl RoomEntry {
     }
 
     /// Whether the engine looks at the room in its slots: it is awake or dozing.
-    pub fn is_on_rota(&self) -> bool {
+    pub fn is_scheduled(&self) -> bool {
         self.asleep.is_none() || self.dozes
     }
 

@@ -170,7 +170,7 @@ fn engine_retires_only_the_room_that_panics_in_its_tick() {
 /// Makes room 2 panic in the operation that `weakness` names.
 fn strain(bench: &mut Bench, weakness: Weakness) {
     bench.apply(Command::Break(RoomId(2), weakness));
-    let index = bench.engine.berth_of[&RoomId(2)];
+    let index = bench.engine.entry_of[&RoomId(2)];
     match weakness {
         Weakness::Tick => {}
         Weakness::Packet => {
@@ -217,7 +217,7 @@ fn engine_retires_only_the_room_that_panics_in_any_operation() {
             bench.add_room(room, TickLength::Ms20, 2);
             bench.join(room, room * 10, TickLength::Ms20);
         }
-        let index = bench.engine.berth_of[&RoomId(2)];
+        let index = bench.engine.entry_of[&RoomId(2)];
         let telemetry = |entry: &mut RoomEntry| entry.enter(|room| room.telemetry().clone());
         let telemetry = telemetry(bench.engine.entries[index].as_mut().unwrap()).unwrap();
         strain(&mut bench, weakness);

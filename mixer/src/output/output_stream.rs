@@ -415,7 +415,7 @@ impl Work for OutputStream {
 
 impl fmt::Debug for OutputStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener")
+        f.debug_struct("OutputStream")
             .field("encoding", &self.encoding)
             .field("limiter", &self.limiter)
             .field("silent_ms", &self.silent_ms)

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::stage::hands::Hands;
-use crate::stage::{Stage, recipe, tone};
+use crate::stage::{Stage, encoding, tone};
 use mixer::codec::Profile;
 use mixer::engine::Command;
 use mixer::output::OutputStream;
@@ -92,7 +92,7 @@ fn helper_threads_encode_streams_of_ungrouped_listen_only_members() {
     }
     stage.talkers.truncate(1);
     for (id, bitrate_bps) in (50..).zip((10_000..30_000).step_by(1_000)) {
-        let mut alone = recipe(Profile::Voice);
+        let mut alone = encoding(Profile::Voice);
         alone.bitrate_bps = bitrate_bps;
         stage.join_ear_of(id, alone);
     }

@@ -20,13 +20,13 @@ const FIRST: u32 = 1_000;
 const PRIVATE: u64 = 16;
 
 /// Builds a room of `talkers`, with three listeners of the crowd's encoding if `listens` is set.
-fn room(recipe: Encoding, talkers: u32, amplitude: f32, listens: bool) -> Stage {
+fn room(encoding: Encoding, talkers: u32, amplitude: f32, listens: bool) -> Stage {
     let mut stage = Stage::for_many(256, RoomSettings::default());
     for id in 1..=talkers {
         stage.join_clear(id, tone(331.7 + 110.0 * f64::from(id), amplitude));
     }
     if listens {
-        (500..503).for_each(|id| drop(stage.join_ear_of(id, recipe)));
+        (500..503).for_each(|id| drop(stage.join_ear_of(id, encoding)));
     }
     (0..60).for_each(|_| stage.turn());
     stage
@@ -39,8 +39,8 @@ fn encodes(stage: &mut Stage) -> u64 {
     stage.engine.stats().encodes_total - before
 }
 
-fn crowd_joins(stage: &mut Stage, recipe: Encoding) {
-    (FIRST..FIRST + CROWD).for_each(|id| drop(stage.join_ear_of(id, recipe)));
+fn crowd_joins(stage: &mut Stage, encoding: Encoding) {
+    (FIRST..FIRST + CROWD).for_each(|id| drop(stage.join_ear_of(id, encoding)));
 }
 
 /// Largest number of encodes per tick over nine ticks in which nothing changes.
@@ -62,7 +62,7 @@ fn most_encodes(stage: &mut Stage, join: impl FnOnce(&mut Stage)) -> u64 {
 
 /// Asserts that all members of the crowd finally receive one shared stream in which the talkers are
 /// heard.
-fn assert_heard(stage: &mut Stage, recipe: &Encoding, case: &str) {
+fn assert_heard(stage: &mut Stage, encoding: &Encoding, case: &str) {
     let before = stage.sink.packets.len();
     (0..60).for_each(|_| stage.turn());
     let mut last: Vec<(u32, Vec<u8>)> = Vec::new();
@@ -80,7 +80,7 @@ fn assert_heard(stage: &mut Stage, recipe: &Encoding, case: &str) {
     // The last member of the crowd never had a stream of its own; it hears the talkers and nothing
     // else.
     let mut decoder = OpusDecoder::new(Layout::Mono);
-    let mut pcm = vec![0.0; recipe.packet_ms as usize * 48];
+    let mut pcm = vec![0.0; encoding.packet_ms as usize * 48];
     let mut heard = Vec::new();
     for (to, packet) in &stage.sink.packets {
         if to.0 == FIRST + CROWD - 1 {
@@ -99,20 +99,20 @@ fn assert_heard(stage: &mut Stage, recipe: &Encoding, case: &str) {
 
 #[test]
 fn hundred_newcomers_with_60_ms_packets_cost_few_encodes_at_any_phase() {
-    let recipe = crate::stage::recipe(Profile::Thin);
-    assert_eq!(recipe.packet_ms, 60);
+    let encoding = crate::stage::encoding(Profile::Thin);
+    assert_eq!(encoding.packet_ms, 60);
     for listens in [true, false] {
         for later in 0..3 {
-            let mut stage = room(recipe, 1, 0.3, listens);
+            let mut stage = room(encoding, 1, 0.3, listens);
             (0..later).for_each(|_| stage.turn());
             let usual = usual(&mut stage);
-            let most = most_encodes(&mut stage, |stage| crowd_joins(stage, recipe));
+            let most = most_encodes(&mut stage, |stage| crowd_joins(stage, encoding));
             let case = format!("others listen: {listens}, {later} ticks later");
             assert!(
                 most <= usual + PRIVATE + 1,
                 "{case}: {most}, usually {usual}"
             );
-            assert_heard(&mut stage, &recipe, &case);
+            assert_heard(&mut stage, &encoding, &case);
         }
     }
 }
@@ -120,14 +120,14 @@ fn hundred_newcomers_with_60_ms_packets_cost_few_encodes_at_any_phase() {
 #[test]
 fn hundred_newcomers_cost_few_encodes_while_the_limiter_is_active() {
     for profile in [Profile::Voice, Profile::Thin] {
-        let recipe = crate::stage::recipe(profile);
+        let encoding = crate::stage::encoding(profile);
         for talkers in [2, 3] {
-            let mut stage = room(recipe, talkers, 0.7, true);
+            let mut stage = room(encoding, talkers, 0.7, true);
             let usual = usual(&mut stage);
-            let most = most_encodes(&mut stage, |stage| crowd_joins(stage, recipe));
+            let most = most_encodes(&mut stage, |stage| crowd_joins(stage, encoding));
             let case = format!("{profile}, {talkers} talk");
             assert!(most <= usual + PRIVATE, "{case}: {most}, usually {usual}");
-            assert_heard(&mut stage, &recipe, &case);
+            assert_heard(&mut stage, &encoding, &case);
         }
     }
 }
@@ -135,7 +135,7 @@ fn hundred_newcomers_cost_few_encodes_while_the_limiter_is_active() {
 /// Newcomers join one per tick, in a room whose loudest moment has just passed.
 #[test]
 fn newcomers_join_a_listener_group_in_time_after_the_limiter_was_active() {
-    let recipe = crate::stage::recipe(Profile::Voice);
+    let encoding = crate::stage::encoding(Profile::Voice);
     let mut stage = Stage::for_many(256, RoomSettings::default());
     // In each second the talkers together exceed the limiter's ceiling for 250 ms.
     for id in 1..=4 {
@@ -145,12 +145,12 @@ fn newcomers_join_a_listener_group_in_time_after_the_limiter_was_active() {
             gain * voice(sample)
         });
     }
-    (500..503).for_each(|id| drop(stage.join_ear_of(id, recipe)));
+    (500..503).for_each(|id| drop(stage.join_ear_of(id, encoding)));
     (0..60).for_each(|_| stage.turn());
     let usual = usual(&mut stage);
     let mut most = 0;
     for id in FIRST..FIRST + CROWD {
-        stage.join_ear_of(id, recipe);
+        stage.join_ear_of(id, encoding);
         most = most.max(encodes(&mut stage));
     }
     // Each newcomer has a private stream for about ten ticks.
@@ -162,14 +162,14 @@ fn newcomers_join_a_listener_group_in_time_after_the_limiter_was_active() {
 #[test]
 fn hundred_replaced_streams_cost_few_encodes() {
     for profile in [Profile::Voice, Profile::Thin] {
-        let recipe = crate::stage::recipe(profile);
-        let mut stage = room(recipe, 1, 0.3, true);
-        crowd_joins(&mut stage, recipe);
+        let encoding = crate::stage::encoding(profile);
+        let mut stage = room(encoding, 1, 0.3, true);
+        crowd_joins(&mut stage, encoding);
         (0..50).for_each(|_| stage.turn());
         let usual = usual(&mut stage);
         let most = most_encodes(&mut stage, |stage| {
             for id in FIRST..FIRST + CROWD {
-                let listener = Box::new(OutputStream::new(recipe, TickLength::Ms20));
+                let listener = Box::new(OutputStream::new(encoding, TickLength::Ms20));
                 let command = Command::SetStream(ParticipantId(id), listener);
                 stage.engine.apply(command, &mut stage.sink);
             }
@@ -178,6 +178,6 @@ fn hundred_replaced_streams_cost_few_encodes() {
             most <= usual + PRIVATE + 1,
             "{profile}: {most}, usually {usual}"
         );
-        assert_heard(&mut stage, &recipe, profile.name());
+        assert_heard(&mut stage, &encoding, profile.name());
     }
 }

@@ -1,6 +1,6 @@
 //! A recorder is a listener whose packets go to a file; it adds no encode.
 
-use crate::stage::{Stage, recipe, tone};
+use crate::stage::{Stage, encoding, tone};
 use mixer::ParticipantId;
 use mixer::codec::Profile;
 use mixer::output::Destination;
@@ -16,7 +16,7 @@ fn two_seconds(destination: Destination) -> Stage {
     for id in [10, 11] {
         stage.join_ear(id);
     }
-    stage.join_listener(RECORDER, recipe(Profile::Voice), destination);
+    stage.join_listener(RECORDER, encoding(Profile::Voice), destination);
     (0..100).for_each(|_| stage.turn());
     stage
 }

@@ -18,10 +18,12 @@
     reason = "a test prints what it measured; the engine may not"
 )]
 
+mod gains;
+
 use crate::common::{Chance, Flight, play, wild_flights};
 use crate::recordings::fixture;
 use crate::stage::hands::Hands;
-use crate::stage::{Stage, exact, recipe, tone};
+use crate::stage::{Stage, encoding, exact, tone};
 use crate::world::chances::{noise, talker};
 use crate::world::print::Print;
 use crate::world::sender::{ANY, Hint, MS_20, Sender};
@@ -133,7 +135,7 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
                 shared.settings.amplify(Gain::from(Decibels(gain)));
             }
             9 | 10 => {
-                let listens = world.any_recipe(room);
+                let listens = world.any_encoding(room);
                 world.set_stream(at, listens);
             }
             11 => {
@@ -165,29 +167,6 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
     }
     end(&mut world);
     world.finish()
-}
-
-/// One room whose participants hear each other louder, quieter or not at all.
-#[test]
-#[ignore = "prints numbers to be compared with those of another build"]
-fn i_personal_gains() {
-    let mut world = World::new(1, 9);
-    let room = world.lone_room(RoomSettings::default());
-    for _ in 0..12 {
-        world.join_any(room);
-    }
-    for _ in 0..200 {
-        let at = world.pick(world.people.len());
-        match world.pick(6) {
-            0 if world.people.len() < 14 => drop(world.join_any(room)),
-            1 if world.people.len() > 10 => world.leave(at),
-            _ => world.set_any_gains(at),
-        }
-        let ms = world.pick(600) as u64;
-        world.pass_ms(ms);
-    }
-    end(&mut world);
-    show("I personal gains", &world.finish());
 }
 
 /// Ends a scene: all senders pause until the room sleeps, the call resumes, and the room is
@@ -395,7 +374,7 @@ fn f_senders_of_every_kind() {
             };
             sender.network.loss_percent = [0.0, 3.0][which % 2];
             sender.network.jitter_us = [300.0, 10_000.0][which / 2 % 2];
-            let listens = world.any_recipe(room);
+            let listens = world.any_encoding(room);
             let decoder = codec::decoder(codec, Layout::Mono);
             world.join(room, listens, Some((decoder, sender)));
         }
@@ -437,7 +416,7 @@ fn g_encodes_on_helper_threads() {
         stage.join_clear(id, tone(200.0 + 61.7 * f64::from(id), 0.03));
     }
     for id in 50..58 {
-        let mut alone = recipe(Profile::Voice);
+        let mut alone = encoding(Profile::Voice);
         alone.bitrate_bps = 1_000 * id;
         stage.join_ear_of(id, alone);
     }

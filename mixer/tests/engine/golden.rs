@@ -106,12 +106,12 @@ fn make_the_packets() {
         fec: true,
         ..ReceiverLimits::default()
     };
-    let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
+    let encoding = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
     let mut file = Vec::new();
     for part in &PARTS {
         let voice = read_wav(&fixture(&format!("voices/{}.wav", part.voice)));
-        let mut encoder = OpusEncoder::new(&recipe);
-        encoder.configure(&recipe.settings(10));
+        let mut encoder = OpusEncoder::new(&encoding);
+        encoder.configure(&encoding.settings(10));
         for pcm in voice.chunks_exact(960).take(PACKETS) {
             let mut payload = Payload::EMPTY;
             encoder.encode(pcm, &mut payload).expect("20 ms encode");
@@ -143,7 +143,7 @@ fn mix(rounding: f32) -> Vec<f32> {
         let config = ParticipantConfig {
             id: ParticipantId(1 + id as u32),
             talks,
-            listens: (!talks).then(|| crate::stage::recipe(Profile::Voice)),
+            listens: (!talks).then(|| crate::stage::encoding(Profile::Voice)),
             layout: settings.layout,
             tick: settings.tick,
         };

@@ -30,8 +30,8 @@ impl Call {
     ) -> Call {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join_exact(2, voice);
-        let recipe = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
-        stage.join_ear_of(EAR.0, recipe);
+        let encoding = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+        stage.join_ear_of(EAR.0, encoding);
         let slot_us = SLOT.as_micros() as u64;
         let due_us = (stage.slot * slot_us).next_multiple_of(20_000) + offset_us;
         Call { stage, due_us }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::stage::{ROOM, Stage, nth_packet, recipe, tone};
+use crate::stage::{ROOM, Stage, encoding, nth_packet, tone};
 use mixer::codec::opus::OpusEncoder;
 use mixer::codec::{Encode, Profile};
 use mixer::engine::Command;
@@ -228,7 +228,7 @@ fn tick_waits_for_the_last_packet_that_it_needs() {
     let mut stage = room(0);
     stage.join(2, |_| 0.0, None);
     let talker = stage.talkers[1].id;
-    let mut encoder = OpusEncoder::new(&recipe(Profile::LowDelay));
+    let mut encoder = OpusEncoder::new(&encoding(Profile::LowDelay));
     let mut voice = tone(HZ, LOUD);
     let first_us = stage.now().us() + 1_300;
     let mut sent = 0u64;

@@ -70,11 +70,11 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(recipe: &Encoding) -> Sender {
+    fn new(encoding: &Encoding) -> Sender {
         let work = Arc::new(Work::default());
         let decoder = Counted(OpusDecoder::new(Layout::Mono), work.clone());
-        let mut encoder = OpusEncoder::new(recipe);
-        encoder.configure(&recipe.settings(if recipe.fec { 20 } else { 0 }));
+        let mut encoder = OpusEncoder::new(encoding);
+        encoder.configure(&encoding.settings(if encoding.fec { 20 } else { 0 }));
         Sender {
             encoder,
             strip: Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder)),
@@ -149,17 +149,17 @@ impl Sender {
     }
 }
 
-fn recipes() -> Vec<(String, Encoding)> {
-    let mut recipes = Vec::new();
+fn encodings() -> Vec<(String, Encoding)> {
+    let mut encodings = Vec::new();
     for profile in Profile::ALL {
         for (name, fec) in [("without FEC", false), ("with FEC", true)] {
-            let mut recipe = crate::stage::recipe(profile);
-            recipe.packet_ms = 20;
-            recipe.fec = fec;
-            recipes.push((format!("{profile} {name}"), recipe));
+            let mut encoding = crate::stage::encoding(profile);
+            encoding.packet_ms = 20;
+            encoding.fec = fec;
+            encodings.push((format!("{profile} {name}"), encoding));
         }
     }
-    recipes
+    encodings
 }
 
 fn level_db(pcm: &[f32]) -> f64 {
@@ -177,8 +177,8 @@ fn voice_after(silence: u64) -> impl FnMut(u64) -> f32 + Clone {
 }
 
 /// Frames that a voice adds to the mix, one entry per tick.
-fn heard(recipe: &Encoding, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32>>> {
-    let mut sender = Sender::new(recipe);
+fn heard(encoding: &Encoding, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32>>> {
+    let mut sender = Sender::new(encoding);
     let voice = voice_after(silence);
     (0..silence + 350)
         .map(|_| sender.send(voice.clone(), level))
@@ -196,11 +196,11 @@ fn share_heard(with: &[Option<Vec<f32>>], without: &[Option<Vec<f32>>]) -> f64 {
 
 #[test]
 fn voice_with_a_constant_level_hint_of_127_is_heard_whole() {
-    for (name, recipe) in recipes() {
+    for (name, encoding) in encodings() {
         for (silence, levels) in [(0, &[127][..]), (10, &[127]), (150, &[127, 90])] {
-            let without = heard(&recipe, silence, None);
+            let without = heard(&encoding, silence, None);
             for &level in levels {
-                let with = heard(&recipe, silence, Some(level));
+                let with = heard(&encoding, silence, Some(level));
                 let share = share_heard(&with, &without);
                 let case = format!("{name}, level {level}, {silence} packets of silence before");
                 assert!(share > 0.99, "{case}: {share:.3} heard");
@@ -220,9 +220,9 @@ fn voice_with_a_constant_level_hint_of_127_is_heard_whole() {
 /// At a constant bitrate packet sizes do not tell silence from speech; only decoding does.
 #[test]
 fn false_silence_hint_at_constant_bitrate_hides_half_a_second_of_voice_once() {
-    let mut recipe = crate::stage::recipe(Profile::Voice);
-    recipe.cbr = true;
-    let mut sender = Sender::new(&recipe);
+    let mut encoding = crate::stage::encoding(Profile::Voice);
+    encoding.cbr = true;
+    let mut sender = Sender::new(&encoding);
     let mut voice = crate::stage::human("human-en-female");
     let mut loud = [0, 0];
     for loud in &mut loud {
@@ -239,8 +239,8 @@ fn false_silence_hint_at_constant_bitrate_hides_half_a_second_of_voice_once() {
 
 #[test]
 fn silent_client_with_level_127_costs_almost_no_decoding() {
-    for (name, recipe) in recipes() {
-        let mut sender = Sender::new(&recipe);
+    for (name, encoding) in encodings() {
+        let mut sender = Sender::new(&encoding);
         (0..100).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
         assert!(sender.strip.is_parked(), "{name}");
         let before = sender.worked_s();
@@ -255,8 +255,8 @@ fn silent_client_with_level_127_costs_almost_no_decoding() {
 
 #[test]
 fn self_muted_client_is_not_decoded_after_500_ms_and_its_hints_stay_trusted() {
-    for (name, recipe) in recipes() {
-        let mut sender = Sender::new(&recipe);
+    for (name, encoding) in encodings() {
+        let mut sender = Sender::new(&encoding);
         let mut voice = crate::stage::human("human-it-male");
         let mut random = 7u32;
         for _ in 0..6 {
@@ -285,8 +285,8 @@ fn self_muted_client_is_not_decoded_after_500_ms_and_its_hints_stay_trusted() {
 
 #[test]
 fn voice_with_a_silence_hint_counts_as_voiced_without_a_permit() {
-    for (name, recipe) in recipes() {
-        let mut sender = Sender::new(&recipe);
+    for (name, encoding) in encodings() {
+        let mut sender = Sender::new(&encoding);
         let mut voice = crate::stage::human("human-en-female");
         let now = sender.now;
         sender.strip.allow(Permit::Closed, now);
@@ -304,9 +304,9 @@ fn voice_with_a_silence_hint_counts_as_voiced_without_a_permit() {
 #[test]
 fn flood_of_quiet_packets_costs_no_more_decoding_than_its_duration() {
     for level in [None, Some(60), Some(127)] {
-        let mut recipe = crate::stage::recipe(Profile::Voice);
-        recipe.packet_ms = 20;
-        let mut sender = Sender::new(&recipe);
+        let mut encoding = crate::stage::encoding(Profile::Voice);
+        encoding.packet_ms = 20;
+        let mut sender = Sender::new(&encoding);
         for _ in 0..100 {
             let mut packet = sender.noise();
             packet.level = level.map(Level::from_wire);
@@ -333,10 +333,10 @@ fn flood_of_quiet_packets_costs_no_more_decoding_than_its_duration() {
 /// Packets that alternately open and park the strip make it decode unplayed packets for warm-up.
 #[test]
 fn source_that_toggles_its_level_costs_at_most_its_duration_in_decoding() {
-    let mut recipe = crate::stage::recipe(Profile::Thin);
-    recipe.packet_ms = 60;
-    let mut encoder = OpusEncoder::new(&recipe);
-    let mut sender = Sender::new(&recipe);
+    let mut encoding = crate::stage::encoding(Profile::Thin);
+    encoding.packet_ms = 60;
+    let mut encoder = OpusEncoder::new(&encoding);
+    let mut sender = Sender::new(&encoding);
     let mut payload = Payload::EMPTY;
     encoder.encode(&[0.0; 2_880], &mut payload).unwrap();
     let before = sender.worked_s();
@@ -364,9 +364,9 @@ fn source_that_toggles_its_level_costs_at_most_its_duration_in_decoding() {
 #[test]
 fn quiet_source_that_turns_loud_is_heard_at_once_even_in_bursts_of_packets() {
     for profile in [Profile::Voice, Profile::LowDelay, Profile::Music] {
-        let mut recipe = crate::stage::recipe(profile);
-        recipe.packet_ms = 20;
-        let mut sender = Sender::new(&recipe);
+        let mut encoding = crate::stage::encoding(profile);
+        encoding.packet_ms = 20;
+        let mut sender = Sender::new(&encoding);
         let mut voice = crate::stage::tone(441.7, 0.3);
         let mut loud = 0;
         for fives in 0..60 {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::common::Chance;
-use crate::stage::{Stage, amplitude_of, db, human, recipe, tone};
+use crate::stage::{Stage, amplitude_of, db, encoding, human, tone};
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Codec, Decode, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::engine::Command;
@@ -105,7 +105,7 @@ fn group_split_is_exact_for_the_listeners_decoder() {
         })
         .expect("he begins to talk")
         .0;
-    let mut continuous = OpusEncoder::new(&recipe(Profile::Voice));
+    let mut continuous = OpusEncoder::new(&encoding(Profile::Voice));
     let (mut reference, mut real) = (
         OpusDecoder::new(Layout::Mono),
         OpusDecoder::new(Layout::Mono),
@@ -240,7 +240,7 @@ fn listeners_of_different_encodings_form_separate_groups() {
     }
     for (id, profile) in (8..).zip([Profile::LowDelay, Profile::LowDelay, Profile::Thin]) {
         stage.join_clear(id, |_| 0.0);
-        let listener = Box::new(OutputStream::new(recipe(profile), TickLength::Ms20));
+        let listener = Box::new(OutputStream::new(encoding(profile), TickLength::Ms20));
         let command = Command::SetStream(ParticipantId(id), listener);
         stage.engine.apply(command, &mut stage.sink);
         stage.sink.retired.clear();
@@ -270,9 +270,9 @@ fn reported_loss_splits_groups_only_for_codecs_that_can_use_it() {
             codec,
             ..ReceiverLimits::default()
         };
-        let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0);
+        let encoding = Encoding::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0);
         for id in 2..=21 {
-            let shared = stage.join_ear_of(id, recipe);
+            let shared = stage.join_ear_of(id, encoding);
             let loss_percent = [0, 2, 5, 10, 20][id as usize % 5];
             shared.settings.report_loss(loss_percent);
         }
@@ -362,7 +362,7 @@ fn each_member_is_sent_every_packet_once_through_random_changes() {
         let mut pick = move |of: usize| (chance.next() * of as f64) as usize;
         let mut stage = Stage::new(RoomSettings::default());
         stage.join_clear(1, tone(441.7, 0.1));
-        let recipes = [recipe(Profile::Voice), recipe(Profile::LowDelay)];
+        let encodings = [encoding(Profile::Voice), encoding(Profile::LowDelay)];
         let (mut next, mut ears) = (2, Vec::new());
         for _ in 0..400 {
             match pick(8) {
@@ -371,7 +371,7 @@ fn each_member_is_sent_every_packet_once_through_random_changes() {
                     next += 1;
                 }
                 1 | 2 if stage.talkers.len() + ears.len() < 30 => {
-                    let shared = stage.join_ear_of(next, recipes[pick(2)]);
+                    let shared = stage.join_ear_of(next, encodings[pick(2)]);
                     ears.push((ParticipantId(next), shared));
                     next += 1;
                 }
@@ -392,7 +392,8 @@ fn each_member_is_sent_every_packet_once_through_random_changes() {
                 }
                 6 if !ears.is_empty() => {
                     let id = ears[pick(ears.len())].0;
-                    let listener = Box::new(OutputStream::new(recipes[pick(2)], TickLength::Ms20));
+                    let listener =
+                        Box::new(OutputStream::new(encodings[pick(2)], TickLength::Ms20));
                     let command = Command::SetStream(id, listener);
                     stage.engine.apply(command, &mut stage.sink);
                 }
@@ -468,7 +469,10 @@ fn listen_only_member_keeps_no_stream_and_receives_the_group_stream() {
     }
     // A listener that reports loss gets a new stream and leaves the group's stream to the other
     // members.
-    let listener = Box::new(OutputStream::new(recipe(Profile::Voice), TickLength::Ms20));
+    let listener = Box::new(OutputStream::new(
+        encoding(Profile::Voice),
+        TickLength::Ms20,
+    ));
     let command = Command::SetStream(ParticipantId(5), listener);
     stage.engine.apply(command, &mut stage.sink);
     (0..40).for_each(|_| stage.turn());

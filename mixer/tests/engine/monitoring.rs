@@ -117,7 +117,7 @@ fn listeners_of_different_buses_share_no_stream() {
         let room = field.room(0, RoomSettings::default());
         field.join(room, 1, tone(TONES_HZ[0], LOUD));
         for (id, base) in (10..).zip(bases) {
-            let encoder = Box::new(OpusEncoder::new(&field.recipe(room, false)));
+            let encoder = Box::new(OpusEncoder::new(&field.encoding(room, false)));
             field.join_base(room, id, base, encoder);
         }
         field.turns(100);

@@ -29,7 +29,7 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
         // Before grouping each member has its own stream; once grouped, it needs a new stream to
         // change monitors.
         monitor_change.stream = Some(Box::new(OutputStream::new(
-            field.recipe(0, false),
+            field.encoding(0, false),
             TickLength::Ms20,
         )));
         field.apply(0, Command::SetMonitors(ParticipantId(id), monitor_change));
@@ -49,7 +49,7 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
         let mut monitor_change =
             field.monitor_change(0, MonitorLevel::default(), &[(2, at(0.0, 0))]);
         monitor_change.stream = Some(Box::new(OutputStream::new(
-            field.recipe(0, false),
+            field.encoding(0, false),
             TickLength::Ms20,
         )));
         field.apply(0, Command::SetMonitors(ParticipantId(id), monitor_change));
@@ -131,7 +131,7 @@ fn pausing_talker_keeps_its_stream_among_many_listeners_with_unique_monitors() {
         let before = field.encodes();
         mute(&field, true);
         field.turns(6);
-        assert!(!field.named(4).contains(&2), "he pauses");
+        assert!(!field.named(4).contains(&2), "the talker pauses");
         mute(&field, false);
         // Three talkers, two silent members, and one stream for each listener with unique monitors.
         assert_eq!((field.encodes() - before) / 6, 3 + 1 + 60);

@@ -157,8 +157,8 @@ fn listen_only_group_member_moves_with_a_spare_stream() {
         refused + 1,
         "it has no stream of its own to take along"
     );
-    let recipe = field.recipe(0, false);
-    let spare = Box::new(OutputStream::new(recipe, field.rooms[0].settings.tick));
+    let encoding = field.encoding(0, false);
+    let spare = Box::new(OutputStream::new(encoding, field.rooms[0].settings.tick));
     let mover = detach(&mut field, 0, 11, Some(spare));
     attach(&mut field, 1, mover);
     field.turns(50);

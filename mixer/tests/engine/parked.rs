@@ -46,8 +46,8 @@ struct Run {
 /// Sends 1 s of sound, 3 s of silent packets and 2 s of sound. With `levels` the packets carry
 /// level hints; without, the gate is off, so that all packets are decoded.
 fn run(levels: bool) -> Run {
-    let recipe = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
-    let mut encoder = OpusEncoder::new(&recipe);
+    let encoding = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+    let mut encoder = OpusEncoder::new(&encoding);
     let decodes = Arc::new(AtomicU64::new(0));
     let decoder = Counted(OpusDecoder::new(Layout::Mono), decodes.clone());
     let mut strip = Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder));
@@ -133,20 +133,20 @@ fn packets_marked_silent_are_not_decoded_and_later_speech_is_unimpaired() {
 
 /// What a strip did with a sender of constant noise and a voice in between: its full decodes, the
 /// ticks in which it was parked, and the frames that it added to the mix.
-struct OutputStream {
+struct NoisyRun {
     decodes: u64,
     parked: usize,
     heard: Vec<Vec<f32>>,
 }
 
-fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> OutputStream {
-    let mut recipe = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
-    recipe.packet_ms = 20;
-    let mut encoder = OpusEncoder::new(&recipe);
+fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> NoisyRun {
+    let mut encoding = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+    encoding.packet_ms = 20;
+    let mut encoder = OpusEncoder::new(&encoding);
     let decodes = Arc::new(AtomicU64::new(0));
     let decoder = Counted(OpusDecoder::new(Layout::Mono), decodes.clone());
     let mut strip = Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder));
-    let mut out = OutputStream {
+    let mut out = NoisyRun {
         decodes: 0,
         parked: 0,
         heard: Vec::new(),

@@ -26,9 +26,9 @@ fn spoken(number: u64) -> Vec<f32> {
 ///
 /// - `silent`: length of each pause in packets; the encoder gets no input meanwhile.
 fn snr_db(profile: Profile, silent: u64) -> f64 {
-    let mut recipe = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
-    recipe.packet_ms = 20;
-    let mut encoder = OpusEncoder::new(&recipe);
+    let mut encoding = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+    encoding.packet_ms = 20;
+    let mut encoder = OpusEncoder::new(&encoding);
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let opus = Box::new(OpusDecoder::new(Layout::Mono));
     let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, opus);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::stage::{ROOM, Stage, amplitude_of, db, recipe, tone};
+use crate::stage::{ROOM, Stage, amplitude_of, db, encoding, tone};
 use mixer::codec::opus::OpusDecoder;
 use mixer::codec::{Decode, Profile};
 use mixer::engine::Command;
@@ -40,7 +40,7 @@ fn set_gains(stage: &mut Stage, listener: u32, gains: &[(u32, Gain)]) {
     let change = GainChange {
         gains: (!gains.is_empty()).then(|| Box::new(gains)),
         stream: Some(Box::new(OutputStream::new(
-            recipe(Profile::Voice),
+            encoding(Profile::Voice),
             TickLength::Ms20,
         ))),
     };

@@ -1,6 +1,6 @@
 //! Room phase: how long a lone talker's packets wait for the room's tick.
 
-use crate::stage::{Stage, nth_packet, recipe, tone};
+use crate::stage::{Stage, encoding, nth_packet, tone};
 use mixer::codec::opus::OpusEncoder;
 use mixer::codec::{Encode, Encoding, Profile};
 use mixer::engine::Command;
@@ -121,11 +121,11 @@ fn packets_do_not_overlap_in_media_time_after_a_phase_move() {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join(1, |_| 0.0, None);
         stage.join_exact(2, tone(331.7, 0.3));
-        let recipe = Encoding {
+        let encoding = Encoding {
             packet_ms: 60,
-            ..recipe(Profile::Voice)
+            ..encoding(Profile::Voice)
         };
-        let listener = OutputStream::new(recipe, TickLength::Ms20);
+        let listener = OutputStream::new(encoding, TickLength::Ms20);
         let to = stage.talkers[0].id;
         let command = Command::SetStream(to, Box::new(listener));
         stage.engine.apply(command, &mut stage.sink);
@@ -164,7 +164,7 @@ fn ticks_while_quiet(samples: usize, pace: usize, offset_us: u64) -> u64 {
     stage.join(1, |_| 0.0, None);
     stage.join(2, |_| 0.0, None);
     let talker = stage.talkers[1].id;
-    let mut encoder = OpusEncoder::new(&recipe(Profile::LowDelay));
+    let mut encoder = OpusEncoder::new(&encoding(Profile::LowDelay));
     let mut voice = tone(331.7, 1.0);
     let first_us = stage.now().us() + offset_us;
     let packet_us = samples as u64 * 1_000 / 48;

@@ -64,12 +64,12 @@ struct Talker {
 
 impl Talker {
     fn new(profile: Profile, tick: TickLength) -> Talker {
-        let mut recipe = Encoding::new(profile, &ReceiverLimits::default(), tick);
-        recipe.packet_ms = 20;
+        let mut encoding = Encoding::new(profile, &ReceiverLimits::default(), tick);
+        encoding.packet_ms = 20;
         let concealed = Arc::new(AtomicU64::new(0));
         let decoder = Counted(OpusDecoder::new(Layout::Mono), concealed.clone());
         Talker {
-            encoder: OpusEncoder::new(&recipe),
+            encoder: OpusEncoder::new(&encoding),
             playout: Playout::new(Layout::Mono, tick, Box::new(decoder)),
             frame: Frame::new(Layout::Mono, tick),
             concealed,

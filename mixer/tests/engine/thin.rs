@@ -23,14 +23,14 @@ fn g711(codec: Codec) -> Encoding {
 fn five_hundred_listeners_cost_one_encode_per_profile() {
     let mut stage = Stage::for_many(512, RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
-    let recipes = [
-        crate::stage::recipe(Profile::Voice),
-        crate::stage::recipe(Profile::Thin),
+    let encodings = [
+        crate::stage::encoding(Profile::Voice),
+        crate::stage::encoding(Profile::Thin),
         g711(Codec::Pcmu),
         g711(Codec::Pcma),
     ];
     for id in 2..=501 {
-        stage.join_ear_of(id, recipes[id as usize % 4]);
+        stage.join_ear_of(id, encodings[id as usize % 4]);
     }
     (0..300).for_each(|_| stage.turn());
     let before = stage.engine.stats();

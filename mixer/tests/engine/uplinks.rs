@@ -54,12 +54,12 @@ fn packets(loss_percent: u8) -> Vec<Packet> {
         fec: true,
         ..ReceiverLimits::default()
     };
-    let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
-    let mut encoder = OpusEncoder::new(&recipe);
+    let encoding = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
+    let mut encoder = OpusEncoder::new(&encoding);
     let frames = pcm.chunks_exact(960).enumerate();
     let packets = frames.map(|(number, frame)| {
         if number == TOLD {
-            encoder.configure(&recipe.settings(loss_percent));
+            encoder.configure(&encoding.settings(loss_percent));
         }
         let mut payload = Payload::EMPTY;
         encoder.encode(frame, &mut payload).expect("20 ms encode");

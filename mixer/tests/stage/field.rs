@@ -85,7 +85,7 @@ impl Field {
         engine.apply(command, sink);
     }
 
-    pub fn recipe(&self, room: usize, tapped: bool) -> Encoding {
+    pub fn encoding(&self, room: usize, tapped: bool) -> Encoding {
         let settings = self.rooms[room].settings;
         let limits = ReceiverLimits {
             stereo: settings.layout == Layout::Stereo,
@@ -95,11 +95,11 @@ impl Field {
             Layout::Mono => Profile::Voice,
             Layout::Stereo => Profile::Music,
         };
-        let mut recipe = Encoding::new(profile, &limits, settings.tick).with_hangover(0);
+        let mut encoding = Encoding::new(profile, &limits, settings.tick).with_hangover(0);
         if tapped {
-            recipe.bitrate_bps = 96_000;
+            encoding.bitrate_bps = 96_000;
         }
-        recipe
+        encoding
     }
 
     /// Adds a participant that is heard losslessly and hears through a tap.
@@ -110,7 +110,7 @@ impl Field {
 
     /// Adds a listen-only participant that hears through Opus.
     pub fn join_ear(&mut self, room: usize, id: u32) {
-        let encoder = Box::new(OpusEncoder::new(&self.recipe(room, false)));
+        let encoder = Box::new(OpusEncoder::new(&self.encoding(room, false)));
         self.seat(room, id, None, encoder);
     }
 
@@ -122,7 +122,7 @@ impl Field {
         decoder: Option<Box<dyn Decode>>,
         encoder: Box<dyn Encode>,
     ) {
-        let listens = self.recipe(room, encoder.as_any().is::<Tap>());
+        let listens = self.encoding(room, encoder.as_any().is::<Tap>());
         let talks = decoder.is_some();
         let shared = self.seat_as(room, id, listens, decoder, encoder);
         if talks {
@@ -148,7 +148,7 @@ impl Field {
 
     /// Adds a listen-only participant that hears the room's bus of this base through `encoder`.
     pub fn join_base(&mut self, room: usize, id: u32, base: Base, encoder: Box<dyn Encode>) {
-        let listens = self.recipe(room, encoder.as_any().is::<Tap>());
+        let listens = self.encoding(room, encoder.as_any().is::<Tap>());
         let (participant, _) = self.participant(room, id, listens, None, encoder);
         self.add(room, participant.with_base(base));
     }

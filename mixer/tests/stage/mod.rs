@@ -149,7 +149,7 @@ pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> 
 
 /// The encoding of a profile without stream hangover, so that streams stop with the sound;
 /// hangovers are tested in `hangover.rs`.
-pub fn recipe(profile: Profile) -> Encoding {
+pub fn encoding(profile: Profile) -> Encoding {
     Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20).with_hangover(0)
 }
 
@@ -176,9 +176,9 @@ impl Talker {
         }
     }
 
-    /// Encodes further packets with the encoding `recipe`.
-    pub fn send_as(&mut self, recipe: &Encoding) {
-        self.encoder = Some(OpusEncoder::new(recipe));
+    /// Encodes further packets with the encoding `encoding`.
+    pub fn send_as(&mut self, encoding: &Encoding) {
+        self.encoder = Some(OpusEncoder::new(encoding));
     }
 
     /// Continues at another sample of the voice and sets the RTP clock to it.
@@ -273,32 +273,32 @@ impl Stage {
 
     /// Adds a participant that is heard losslessly and hears through Opus.
     pub fn join_clear(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
-        let encoder = Box::new(OpusEncoder::new(&recipe(Profile::Voice)));
+        let encoder = Box::new(OpusEncoder::new(&encoding(Profile::Voice)));
         self.seat(id, Box::new(Exact(voice)), encoder);
     }
 
     /// Adds a listen-only participant that hears through Opus.
     pub fn join_ear(&mut self, id: u32) -> Arc<Shared> {
-        self.join_ear_of(id, recipe(Profile::Voice))
+        self.join_ear_of(id, encoding(Profile::Voice))
     }
 
     /// Adds a listen-only participant whose stream has the given encoding.
-    pub fn join_ear_of(&mut self, id: u32, recipe: Encoding) -> Arc<Shared> {
-        self.join_listener(id, recipe, Destination::Peer)
+    pub fn join_ear_of(&mut self, id: u32, encoding: Encoding) -> Arc<Shared> {
+        self.join_listener(id, encoding, Destination::Peer)
     }
 
     /// Adds a listen-only participant whose packets go to `destination`.
     pub fn join_listener(
         &mut self,
         id: u32,
-        recipe: Encoding,
+        encoding: Encoding,
         destination: Destination,
     ) -> Arc<Shared> {
         let id = ParticipantId(id);
         let config = ParticipantConfig {
             id,
             talks: false,
-            listens: Some(recipe),
+            listens: Some(encoding),
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
@@ -340,9 +340,9 @@ impl Stage {
     ) {
         let decoder = Box::new(OpusDecoder::new(self.settings.layout));
         let encoder =
-            encoder.unwrap_or_else(|| Box::new(OpusEncoder::new(&recipe(Profile::Voice))));
+            encoder.unwrap_or_else(|| Box::new(OpusEncoder::new(&encoding(Profile::Voice))));
         self.seat(id, decoder, encoder);
-        let mut up = recipe(Profile::Music);
+        let mut up = encoding(Profile::Music);
         up.bitrate_bps = 128_000;
         let talker = self.talkers.last_mut().expect("just joined");
         talker.encoder = Some(OpusEncoder::new(&up));
@@ -354,7 +354,7 @@ impl Stage {
         let shared = Arc::new(Shared::default());
         // Participants with equal encodings share an encoder, and Opus cannot continue the state of
         // a tap.
-        let mut listens = recipe(Profile::Voice);
+        let mut listens = encoding(Profile::Voice);
         if encoder.as_any().is::<Tap>() {
             listens.bitrate_bps = 96_000;
         }

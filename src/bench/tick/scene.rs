@@ -167,7 +167,7 @@ impl<'a> Scene<'a> {
             rooms: cast.rooms as usize,
             participants,
         });
-        let recipe = Encoding::new(cast.profile, &ReceiverLimits::default(), cast.tick);
+        let encoding = Encoding::new(cast.profile, &ReceiverLimits::default(), cast.tick);
         let mut senders = Vec::new();
         let mut id = 0;
         for room in 1..=cast.rooms {
@@ -181,7 +181,7 @@ impl<'a> Scene<'a> {
             let first = id + 1;
             for place in 0..cast.people {
                 id += 1;
-                let participant = participant(ParticipantId(id), &cast, recipe);
+                let participant = participant(ParticipantId(id), &cast, encoding);
                 let add = Command::AddParticipant { room, participant };
                 engine.apply(add, &mut Drain::default());
                 if let Some(speech) = speech.of(&cast, place) {
@@ -244,11 +244,11 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn participant(id: ParticipantId, cast: &Cast, recipe: Encoding) -> Box<Participant> {
+fn participant(id: ParticipantId, cast: &Cast, encoding: Encoding) -> Box<Participant> {
     let config = ParticipantConfig {
         id,
         talks: true,
-        listens: Some(recipe),
+        listens: Some(encoding),
         layout: Layout::Mono,
         tick: cast.tick,
     };

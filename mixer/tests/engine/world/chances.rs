@@ -46,7 +46,7 @@ impl World {
         };
         sender.hint = self.one_of(&[Hint::Nothing, Hint::Truth]);
         let talks = Some((codec::decoder(Codec::Opus, layout), sender));
-        let listens = self.any_recipe(room);
+        let listens = self.any_encoding(room);
         match self.pick(6) {
             0 => self.join_tapped(room, talks),
             1 | 2 => self.join(room, listens, None),
@@ -100,7 +100,7 @@ impl World {
         }
         let gains = PersonalGains::new(list);
         let room = self.people[at].room;
-        let listens = self.any_recipe(room);
+        let listens = self.any_encoding(room);
         let tick = self.field.rooms[room].settings.tick;
         let change = GainChange {
             gains: (!gains.is_empty()).then(|| Box::new(gains)),
@@ -121,7 +121,7 @@ impl World {
         let room = self.people[at].room;
         let mut monitor_change = self.field.monitor_change(room, home, others);
         if self.people[at].sender.is_none() && !self.people[at].is_tapped {
-            let listens = self.any_recipe(room);
+            let listens = self.any_encoding(room);
             let tick = self.field.rooms[room].settings.tick;
             monitor_change.stream = Some(Box::new(OutputStream::new(listens, tick)));
         }

@@ -74,7 +74,7 @@ impl World {
     }
 
     /// A random encoding, such as clients of any kind may be sent.
-    pub fn any_recipe(&mut self, room: usize) -> Encoding {
+    pub fn any_encoding(&mut self, room: usize) -> Encoding {
         let limits = ReceiverLimits {
             stereo: self.pick(2) == 0,
             fec: self.pick(4) == 0,
@@ -92,11 +92,12 @@ impl World {
         };
         let hangover_ms = self.one_of(&[0, 0, 400]);
         let settings = self.field.rooms[room].settings;
-        let mut recipe = Encoding::new(profile, &limits, settings.tick).with_hangover(hangover_ms);
+        let mut encoding =
+            Encoding::new(profile, &limits, settings.tick).with_hangover(hangover_ms);
         if settings.layout == Layout::Mono {
-            recipe.layout = Layout::Mono;
+            encoding.layout = Layout::Mono;
         }
-        recipe
+        encoding
     }
 
     /// Adds a participant whose stream has the encoding `listens`; returns its index in `people`.
@@ -111,7 +112,7 @@ impl World {
 
     /// Adds a participant whose mix is logged as PCM.
     pub fn join_tapped(&mut self, room: usize, talks: Option<(Box<dyn Decode>, Sender)>) -> usize {
-        let mut listens = self.field.recipe(room, true);
+        let mut listens = self.field.encoding(room, true);
         // Opus cannot continue the state of a tap, so a tapped participant must share with nobody.
         listens.bitrate_bps = 97_000;
         let tap = Box::new(Tap(self.field.log.clone()));
@@ -155,9 +156,9 @@ impl World {
         self.tell(at, Command::Attend(self.people[at].id));
     }
 
-    pub fn set_stream(&mut self, at: usize, recipe: Encoding) {
+    pub fn set_stream(&mut self, at: usize, encoding: Encoding) {
         let tick = self.field.rooms[self.people[at].room].settings.tick;
-        let listener = Box::new(OutputStream::new(recipe, tick));
+        let listener = Box::new(OutputStream::new(encoding, tick));
         self.tell(at, Command::SetStream(self.people[at].id, listener));
         self.people[at].is_tapped = false;
     }
