@@ -9,8 +9,8 @@ use mixer::room::{RoomSettings, RoomTelemetry};
 use mixer::{ParticipantId, RoomId};
 use tokio::sync::{broadcast, oneshot};
 
+use super::handle::Reply;
 use super::member::StreamEncoding;
-use super::request::Reply;
 use super::room::Room;
 use crate::protocol::Event;
 use crate::queues::MixerId;

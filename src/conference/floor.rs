@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use super::commands::refusal;
 use super::effect::Effects;
+use super::handle::Request;
 use super::machine::Machine;
 use super::metrics::MetricFamily;
 use super::placement::Placement;
-use super::request::Request;
 use super::room::Room;
 use super::{CommandError, FloorError, UnknownSession};
 use crate::floor::{self, Action, Answer, RevokeCause, Standing};

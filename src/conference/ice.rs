@@ -6,10 +6,10 @@ use mixer::ParticipantId;
 use tokio::sync::oneshot;
 
 use super::effect::NetworkOrder;
+use super::handle::Request;
 use super::join::secret;
 use super::machine::Machine;
 use super::member::IceSession;
-use super::request::Request;
 use super::{Conference, IceError, UnknownSession};
 use crate::rtc::sdp::remote_candidates;
 use crate::rtc::{IceUpdate, Restart, RestartAnswer, RestartError, RestartResult};

@@ -33,7 +33,6 @@ pub(crate) mod participants;
 mod performer;
 mod placement;
 mod registry;
-mod request;
 mod rights;
 mod room;
 mod room_links;

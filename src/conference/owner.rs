@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
+use super::handle::PendingRequest;
 use super::machine::{Input, Machine, RETRY};
 use super::performer::{Luggage, Performer};
-use super::request::PendingRequest;
 use super::rooms::{Configure, ConfigureRoom};
 use super::{ConfigureError, Limits};
 use crate::audio::MixerControl;

@@ -5,8 +5,8 @@ use std::time::Instant;
 use mixer::{Decibels, Gain, ParticipantId};
 
 use super::UnknownParticipant;
+use super::handle::Request;
 use super::machine::Machine;
-use super::request::Request;
 use super::rights::{Action, Actor, Target};
 use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, RoomName};
 

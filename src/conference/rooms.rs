@@ -6,9 +6,9 @@ use std::time::Instant;
 use tokio::sync::{broadcast, oneshot};
 
 use super::effect::Effect;
+use super::handle::Request;
 use super::machine::Machine;
 use super::placement::{layout, places};
-use super::request::Request;
 use super::room::Room;
 use super::{Conference, ConfigureError, Overloaded};
 use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};

@@ -8,10 +8,10 @@ use mixer::{ParticipantId, RoomId};
 
 use super::effect::{NetworkOrder, QueueFull};
 use super::error::Refusal;
+use super::handle::Request;
 use super::machine::Machine;
 use super::member::Member;
 use super::placement::layout;
-use super::request::Request;
 use super::rights::{Action, Actor, Target};
 use super::room::Room;
 use super::{JoinError, Overloaded};

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::UnknownSession;
+use super::handle::Request;
 use super::machine::Machine;
-use super::request::Request;
 use crate::protocol::{CommandMessage, Event, RoomName};
 
 /// Ends a session at its client's request.

@@ -11,8 +11,8 @@ use mixer::schedule::LoadGovernor;
 
 use super::counters::Counters;
 use super::error::Refusal;
+use super::handle::Request;
 use super::machine::Machine;
-use super::request::Request;
 use super::{Conference, ParticipantTotals};
 use crate::protocol::LeaveReason;
 use crate::rate_limit::Limited;

@@ -11,12 +11,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::conference::floor::{ReadFloorStanding, ReleaseFloor, RequestFloor};
+use crate::conference::handle::Request;
 use crate::conference::ice::BegunRestart;
 use crate::conference::join::HeldSeat;
 use crate::conference::machine::Machine;
 use crate::conference::participants::ChangeParticipant;
 use crate::conference::performer::Performer;
-use crate::conference::request::Request;
 use crate::conference::rooms::{ConfigureRoom, DeleteRoom, ListRooms, ReadRoom};
 use crate::conference::sessions::{CarryOut, Leave};
 use crate::conference::{

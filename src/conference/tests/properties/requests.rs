@@ -3,7 +3,7 @@
 use super::*;
 use crate::conference::commands::too_many;
 use crate::conference::effect::{Effect, NetworkOrder};
-use crate::conference::request::PendingRequest;
+use crate::conference::handle::PendingRequest;
 use crate::conference::rooms::WatchRoom;
 use crate::protocol::{Event, RoomName};
 use crate::rate_limit::Rates;

@@ -13,8 +13,8 @@ use tokio::sync::broadcast;
 
 use crate::conference::Limits;
 use crate::conference::effect::{Effect, FeedNo, MixerOrder, MonitorPlan, NetworkOrder, WatchId};
+use crate::conference::handle::{PendingRequest, Request};
 use crate::conference::machine::{Input, Machine};
-use crate::conference::request::{PendingRequest, Request};
 use crate::conference::seat::Seat;
 use crate::protocol::{RoomConfig, RoomName};
 use crate::queues::MixerId;
