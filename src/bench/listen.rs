@@ -70,7 +70,7 @@ pub enum ListenError {
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
     /// No threads can be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the threads of the benchmark: {0}")]
     Threads(std::io::Error),
 }
 

@@ -42,7 +42,7 @@ pub enum SpeechError {
         source: PcmError,
     },
     /// The speech cannot be encoded.
-    #[error("cannot encode speech: {0}")]
+    #[error("cannot encode a voice as Opus: {0}")]
     Encode(#[from] opus::Error),
 }
 

@@ -102,7 +102,7 @@ pub enum FloorError {
     #[error(transparent)]
     Session(#[from] WhipError),
     /// No threads can be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the threads of the benchmark: {0}")]
     Threads(std::io::Error),
 }
 

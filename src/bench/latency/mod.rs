@@ -128,7 +128,7 @@ pub enum LatencyError {
     #[error("cannot decode the received audio: {0}")]
     Opus(#[from] opus::Error),
     /// No threads can be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the threads of the benchmark: {0}")]
     Threads(std::io::Error),
 }
 

@@ -74,7 +74,7 @@ pub enum SoundError {
     #[error(transparent)]
     Voice(#[from] SpeechError),
     /// The encoder reported an error.
-    #[error("cannot encode audio: {0}")]
+    #[error("cannot encode the audio that the benchmark's clients send: {0}")]
     Encoder(#[from] opus::Error),
 }
 
