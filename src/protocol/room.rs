@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn conferences_refuse_monitors_and_radio_rooms_allow_them_by_default() {
+    fn open_and_moderated_rooms_refuse_monitors_by_default_and_other_rooms_allow_them() {
         let room = |mode: &str, allow_monitors| RoomConfig {
             floor: Settings {
                 mode: Mode::parse(mode).expect("a mode"),

@@ -293,7 +293,7 @@ fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
 }
 
 #[test]
-fn mixer_permits_match_the_floor_after_any_steps() {
+fn mixer_permits_match_the_floor_after_any_sequence_of_steps() {
     let steps = proptest::collection::vec(any_step(), 1..60);
     let mut runner = TestRunner::new(Config {
         cases: 24,
