@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_profile_follows_the_mode_until_one_is_chosen() {
+    fn room_profile_follows_the_mode_until_a_profile_is_chosen() {
         let mode = |mode| RoomChange {
             floor: FloorChange {
                 mode: Some(mode),
