@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn demux_reads_class_transaction_user_name_and_nomination_of_a_check() {
+    fn demux_reads_class_transaction_user_name_and_nomination_of_a_connectivity_check() {
         let message = binding(
             1,
             &[(0x0006, b"ours:theirs"), (0x0025, b""), (0x0008, &[0; 20])],
@@ -362,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram_is_classified_or_not(datagram in proptest::collection::vec(any::<u8>(), 0..200), first in 0u8..=255) {
+        fn demux_never_panics_on_any_datagram(datagram in proptest::collection::vec(any::<u8>(), 0..200), first in 0u8..=255) {
             let mut datagram = datagram;
             let _ = classify(&datagram);
             let _ = is_hostile_dtls(&datagram);
@@ -380,7 +380,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_hello_is_judged(at in 0usize..70, byte in any::<u8>(), keep in 0usize..80) {
+        fn dtls_check_never_panics_on_a_damaged_client_hello(at in 0usize..70, byte in any::<u8>(), keep in 0usize..80) {
             let mut hello = hello(&[[0, 0], [0xc0, 0x2b]]);
             if let Some(target) = hello.get_mut(at) {
                 *target = byte;
