@@ -424,7 +424,7 @@ fn radio_requests_the_floor_anew_on_enter_after_a_denial() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn radio_sends_monitored_rooms_and_priority_with_the_join_and_gains_after_it() {
+async fn radio_sends_monitored_rooms_and_priority_with_the_join_and_gains_after_the_join() {
     let echo = Echo::start().await;
     let arguments = [
         "--listen",

@@ -178,7 +178,9 @@ pub enum DecodeError {
     #[error("the payload is not a packet of the decoder's codec")]
     Malformed,
     /// The packet holds more samples than fit into the buffer.
-    #[error("the packet has {got_samples} samples per channel, but the buffer only {max_samples}")]
+    #[error(
+        "the packet has {got_samples} samples per channel; the buffer has space for {max_samples}"
+    )]
     TooLong {
         /// Samples per channel in the packet.
         got_samples: usize,

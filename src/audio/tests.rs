@@ -236,7 +236,7 @@ fn two_participants_of_a_running_mixer_hear_each_other_but_not_themselves() {
 }
 
 #[test]
-fn removed_participants_are_freed_and_a_stopped_mixer_holds_nothing() {
+fn removed_participants_are_freed_and_a_stopped_mixer_frees_the_remaining_participants() {
     let mut network = Network::new();
     network.add_room(ROOM);
     let shared: Vec<Arc<Shared>> = (1..=4)

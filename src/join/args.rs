@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn dashes_select_standard_input_and_output() {
+    fn dash_as_a_file_name_selects_standard_input_or_output() {
         let options =
             parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
         assert_eq!(

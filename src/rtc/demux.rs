@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn demux_rejects_other_stun_messages_and_wrong_lengths() {
+    fn demux_rejects_stun_messages_other_than_checks_and_answers_and_wrong_lengths() {
         assert_eq!(stun_head(&binding(0x0011, &[])), None, "indication");
         assert_eq!(stun_head(&binding(0x0003, &[])), None, "allocate");
         assert_eq!(stun_head(&binding(1, &[(0x0006, b"no colon")])), None);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn demux_tells_rtp_from_rtcp_and_checks_lengths() {
+    fn demux_distinguishes_rtp_from_rtcp_and_checks_lengths() {
         let mut rtp = vec![0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0];
         assert_eq!(classify(&rtp), Some(Protocol::Rtp { ssrc: 9 }));
         rtp[0] = 0x8f;

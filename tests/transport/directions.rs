@@ -206,7 +206,7 @@ fn refused_sdp_offers_name_the_cause() {
 
 /// The client's certificate must match one of the fingerprints in its offer; any of them will do.
 #[test]
-fn client_certificate_must_match_only_one_fingerprint_of_the_offer() {
+fn client_certificate_may_match_any_fingerprint_of_the_offer() {
     let server = Server::start(|_| {});
     let wrong = |hash: &str, bytes: usize| {
         let value = vec!["AB"; bytes].join(":");

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn personal_gains_cost_an_encode_for_each_lowered_talker() {
+    fn personal_gains_of_a_listener_cost_at_most_one_more_encode() {
         let args = args("--participants 10 --talkers 3 --profile voice --personal 0,2 --ticks 30");
         let quiet = Outputs {
             quiet: true,

@@ -96,7 +96,7 @@ fn talker_cut_off_by_the_talk_limit_may_request_the_floor_by_message() {
 }
 
 #[test]
-fn floor_request_by_message_replaces_one_made_by_talking() {
+fn floor_request_by_message_replaces_a_request_made_by_talking() {
     let mut room = talked();
     room.ask(ANN);
     room.speak(DAN);

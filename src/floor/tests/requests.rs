@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn floor_grants_the_first_request_and_queues_the_next_ones() {
+fn floor_grants_the_first_request_and_queues_further_requests() {
     let mut room = Room::of(Mode::Ptt);
     assert_eq!(burst(room.ask(ANN)), 1);
     assert_eq!(

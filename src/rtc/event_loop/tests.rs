@@ -84,7 +84,7 @@ fn event_loop_spreads_a_flood_of_commands_over_several_turns_without_waiting() {
 }
 
 #[test]
-fn event_loop_serves_other_mixers_while_one_stalls_in_a_send() {
+fn event_loop_serves_other_mixers_while_one_mixer_stalls_in_a_send() {
     let (mut event_loop, _commands, _events) = event_loop(1);
     let (ends, mut mixers) = queues::media(2);
     event_loop.parts.mixers = ends;

@@ -210,7 +210,7 @@ fn sdp_offer_header_extensions_are_accepted_only_in_a_direction_that_the_server_
 }
 
 #[test]
-fn sdp_offer_limits_are_those_of_the_receiving_client() {
+fn sdp_offer_limits_describe_what_the_client_can_receive() {
     let whep = read("whep").limits;
     assert_eq!(whep.max_average_bitrate_bps, Some(16_000));
     assert!(whep.dtx && whep.cbr && !whep.fec);
@@ -304,7 +304,7 @@ fn unsupported(result: Result<Offer, OfferError>) -> &'static str {
 }
 
 #[test]
-fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
+fn unsupported_sdp_offer_is_refused_with_a_text_that_names_the_fault() {
     const NO_CREDENTIALS: &str = "no valid ice-ufrag and ice-pwd";
     const NO_FINGERPRINT: &str = "no DTLS fingerprint with sha-256, sha-384 or sha-512";
     for (from, to, what) in [

@@ -129,7 +129,7 @@ fn remote_answer_is_normalised_for_the_webrtc_stack() {
 }
 
 #[test]
-fn remote_answer_tells_what_the_server_wants_to_receive() {
+fn remote_answer_contains_the_limits_and_extensions_for_sending_to_the_server() {
     let mediasoup = read("mediasoup");
     assert_eq!(mediasoup.payload_type(), 100);
     assert!(mediasoup.limits().dtx && mediasoup.limits().stereo);

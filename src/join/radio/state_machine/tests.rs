@@ -211,7 +211,7 @@ fn radio_does_not_release_a_floor_that_the_server_has_ended() {
 }
 
 #[test]
-fn lost_connection_releases_the_floor() {
+fn radio_with_a_lost_connection_stops_talking_until_the_next_press() {
     check(
         Trigger::Key,
         &[

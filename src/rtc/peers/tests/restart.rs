@@ -140,7 +140,7 @@ fn ice_restart_without_success_ends_when_consent_expires() {
 }
 
 #[test]
-fn ice_restarts_are_rate_limited_and_refused_ones_change_nothing() {
+fn ice_restarts_are_rate_limited_and_refused_restarts_change_nothing() {
     let mut world = World::connected_and_cut();
     for number in 0..5 {
         world.restart(number);
