@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_flags_are_told_in_the_same_words() {
+    fn invalid_flag_values_are_reported_in_the_words_of_the_configuration_file() {
         let problems = serve(&["--max-rooms", "none"])
             .load()
             .expect_err("no number");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_there_if_their_feature_is() {
+    fn subcommands_exist_only_if_their_cargo_feature_is_enabled() {
         let command = Cli::command();
         for (name, is_built) in [
             ("serve", true),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_passes_the_checks_of_clap() {
         Cli::command().debug_assert();
     }
 }

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn ring_values_are_read_in_place_and_in_order_across_the_ring_end() {
+    fn ring_values_are_read_in_place_and_in_order_across_the_wraparound() {
         let (mut producer, mut consumer) = ring(2);
         for value in 0..5 {
             assert_eq!(send(&mut producer, value), Ok(()));

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn raised_thread_is_under_fifo_and_a_refused_one_runs_on_as_before() {
+    fn thread_gets_sched_fifo_or_keeps_its_policy_if_the_system_refuses() {
         let raise = || (raise_priority(MIXER), thread_schedule_policy());
         let (raised, policy) = std::thread::spawn(raise)
             .join()
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn priority_out_of_range_is_refused() {
+    fn thread_priority_out_of_range_is_refused() {
         assert_eq!(raise_priority(100), Err(NotPermitted { priority: 100 }));
     }
 }

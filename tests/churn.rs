@@ -46,7 +46,7 @@ const MAX_RESIDENT_GROWTH_KIB: i64 = 16 * 1024;
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]
-fn server_keeps_no_memory_descriptor_or_thread_of_a_thousand_sessions() {
+fn server_leaks_no_memory_descriptor_or_thread_in_a_thousand_sessions() {
     let begin = Instant::now();
     let host = Host::start();
     let tone = tone();

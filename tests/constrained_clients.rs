@@ -129,7 +129,7 @@ fn kinds(client: &Client, from: Instant, until: Instant) -> Vec<(Kind, usize)> {
 
 /// The bitrates include IP, UDP, RTP and SRTP, reports and consent checks.
 #[test]
-fn stream_of_6_kbps_takes_at_most_14_kbps_on_the_wire_and_next_to_nothing_in_silence() {
+fn stream_of_6_kbps_takes_at_most_14_kbps_on_the_wire_and_at_most_800_bps_in_silence() {
     let host = Host::start();
     let mut clients = [Client::new(1, false), Client::sparse(2)];
     join(&host, &mut clients[0], "channel", same);

@@ -36,7 +36,7 @@ macro_rules! replayed {
         )*
 
         #[test]
-        fn every_corpus_has_its_target() {
+        fn every_fuzz_corpus_has_its_fuzz_target() {
             let targets = [$(stringify!($target)),*];
             for folder in std::fs::read_dir(at("fixtures/corpus")).expect("the corpus") {
                 let name = folder.expect("a folder").file_name();

@@ -283,7 +283,7 @@ const END_OF_MEDIA: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_talker_frees_the_floor() {
+async fn killing_the_client_of_the_floor_holder_frees_the_floor() {
     let server = TestServer::start();
     server.configure("channel", &json!({"mode":"ptt"})).await;
     let ear = Ear::join(&server).await;
@@ -333,7 +333,7 @@ async fn killed_talker_frees_the_floor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn implicit_floor_is_taken_by_a_client_without_messages() {
+async fn client_takes_the_implicit_floor_by_talking_without_sending_messages() {
     let server = TestServer::start();
     let settings = json!({"mode":"ptt","implicit_floor":true});
     server.configure("channel", &settings).await;

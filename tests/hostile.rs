@@ -54,7 +54,7 @@ fn call_continues_under_attack_from_unknown_addresses_which_get_no_answer() {
 
 /// The same attacks while a participant joins: the join takes at most one retransmission longer.
 #[test]
-fn join_takes_hardly_longer_under_attack_from_unknown_addresses() {
+fn join_takes_at_most_100_ms_longer_under_attack_from_unknown_addresses() {
     let host = Host::start();
     let calm = (0..5).map(|_| connect(&host, None)).min().expect("five");
     for attack in attacks::of_strangers()

@@ -68,7 +68,7 @@ fn modules_form_no_cycle() {
 
 /// A module may use the modules that its row names and those that use no other module.
 #[test]
-fn modules_use_only_what_the_table_allows() {
+fn modules_use_only_modules_that_the_module_table_allows() {
     let (modules, table) = (Modules::of(&root().join("src")), table());
     let missing: Vec<_> = (modules.names.iter())
         .filter(|name| !table.contains_key(*name))
@@ -93,7 +93,7 @@ fn modules_use_only_what_the_table_allows() {
 
 /// A row that allows more than is used would let the use come back unnoticed.
 #[test]
-fn module_table_allows_no_use_that_does_not_occur() {
+fn every_use_that_the_module_table_allows_occurs() {
     let (modules, table) = (Modules::of(&root().join("src")), table());
     for (from, row) in &table {
         let named = row
@@ -111,7 +111,7 @@ fn module_table_allows_no_use_that_does_not_occur() {
 /// The conference's machine gets the time as an argument: only its owner reads the clock, and the
 /// conference has no mutex.
 #[test]
-fn conference_reads_the_clock_only_in_its_owner() {
+fn only_the_conference_owner_reads_the_clock_or_locks_a_mutex() {
     let around = ["src/conference/owner.rs"];
     let mut read_by = BTreeSet::new();
     for file in files(&root().join("src/conference"), &["rs"]) {

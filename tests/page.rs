@@ -103,7 +103,7 @@ async fn page_lobby_sorts_rooms_waits_for_a_click_and_explains_refusals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn page_in_a_room_shows_monitors_channels_and_notices_and_covers_no_control() {
+async fn page_in_a_room_shows_monitors_channels_and_notices_without_covering_a_control() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     for room in ["harbour", "night-watch"] {

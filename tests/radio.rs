@@ -332,7 +332,7 @@ async fn client_requests_the_floor_over_http_where_there_is_no_data_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn radio_releases_the_floor_with_its_connection_and_a_stuck_key_does_not_request_it_again() {
+async fn radio_that_lost_its_connection_requests_the_floor_only_at_the_next_press() {
     let echo = Echo::start().await;
     let arguments = ["--ptt", "--play", "/dev/zero"];
     let mut radio = Radio::start(&echo.url, "radio", &arguments);
@@ -424,7 +424,7 @@ fn radio_requests_the_floor_anew_on_enter_after_a_denial() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn radio_sends_monitored_rooms_and_priority_with_the_join_and_gains_after_it() {
+async fn radio_sends_monitored_rooms_and_priority_with_the_join_and_gains_after_the_join() {
     let echo = Echo::start().await;
     let arguments = [
         "--listen",

@@ -22,7 +22,7 @@ use common::test_server::TestServer;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn page_radio_lets_one_talk_at_a_time_and_promotes_the_next_in_the_queue() {
+async fn page_radio_lets_one_participant_talk_at_a_time_and_then_the_next_in_the_queue() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     server.configure("harbour", &patient()).await;
@@ -92,7 +92,7 @@ async fn page_plays_a_monitored_channel_at_the_chosen_volume() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn page_survives_hurried_clicks() {
+async fn page_ends_in_the_right_state_after_hurried_clicks() {
     let _turn = BROWSERS.lock().await;
     let server = TestServer::start();
     let files = scratch("radio_clicks");

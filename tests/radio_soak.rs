@@ -64,13 +64,13 @@ const PACKET: Duration = Duration::from_millis(60);
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]
-fn rooms_of_radios_never_have_a_stuck_floor_or_sound() {
+fn no_floor_and_no_sound_gets_stuck_in_fifty_rooms_of_radios() {
     soak(Duration::from_secs(15));
 }
 
 #[test]
 #[ignore = "ten minutes"]
-fn rooms_of_radios_never_have_a_stuck_floor_or_sound_in_ten_minutes() {
+fn no_floor_and_no_sound_gets_stuck_in_fifty_rooms_of_radios_in_ten_minutes() {
     soak(Duration::from_secs(600));
 }
 

@@ -182,10 +182,12 @@ pub enum Bandwidth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// The payload is not a packet of this codec.
-    #[error("not a packet of this codec")]
+    #[error("the payload is not a packet of the decoder's codec")]
     Malformed,
     /// The packet holds more samples than fit into the buffer.
-    #[error("packet of {got_samples} samples is longer than {max_samples}")]
+    #[error(
+        "the packet has {got_samples} samples per channel; the buffer has space for {max_samples}"
+    )]
     TooLong {
         /// Samples per channel in the packet.
         got_samples: usize,
@@ -198,7 +200,7 @@ pub enum DecodeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// The codec has no packet of this length.
-    #[error("no packet holds {got_samples} samples")]
+    #[error("the codec has no packet duration of {got_samples} samples")]
     Length {
         /// Number of samples given, over all channels.
         got_samples: usize,

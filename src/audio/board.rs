@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn board_serves_other_jobs_while_a_stalled_mixer_holds_one() {
+    fn job_board_hands_out_the_other_jobs_while_a_stalled_mixer_holds_a_job() {
         let (board, mut free) = board(&[1, 2, 3]);
         // A helper takes a job and is suspended while holding it.
         let (stalled, job) = board.take(LONG).expect("it is offered");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn board_offers_a_helper_only_jobs_that_fit_its_time() {
+    fn job_board_gives_a_helper_only_jobs_that_fit_the_time_it_has_left() {
         let (board, _) = board(&[900, 100, 300]);
         let us = Duration::from_micros;
         assert!(!board.has_work(us(99)) && board.take(us(99)).is_none());

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn histogram_bounds_grow_by_quarters_of_a_doubling() {
+    fn histogram_has_four_buckets_for_each_doubling_of_the_duration() {
         let bounds: Vec<u64> = (0..10).map(bound_us).collect();
         assert_eq!(bounds, [4, 5, 6, 7, 8, 10, 12, 14, 16, 20]);
         assert_eq!(bound_us(BUCKETS - 2), 131_072);
@@ -116,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_duration_is_within_its_bounds(ns in 0u64..200_000_000) {
+        fn histogram_counts_each_duration_in_the_bucket_that_encloses_it(ns in 0u64..200_000_000) {
             let bucket = bucket_of(ns);
             if bucket < BUCKETS - 1 {
                 prop_assert!(ns <= bound_us(bucket) * 1_000);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn parker_wakes_a_mixer_for_what_its_sleep_allows() {
+    fn parker_wakes_a_mixer_for_work_or_commands_only_if_its_sleep_allows_it() {
         for (how, for_work, for_command) in [
             (Sleep::Uninterrupted, false, false),
             (Sleep::Doze, true, false),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn parker_does_not_sleep_when_needed_or_past_its_deadline() {
+    fn parker_returns_at_once_if_there_is_work_or_the_deadline_has_passed() {
         let parker = Parker::default();
         let began = Instant::now();
         parker.sleep(Sleep::Doze, &in_seconds(60), || true);

@@ -184,7 +184,7 @@ fn check_sound(packets: &[Outbound], own_hz: f64, other_hz: f64) {
 }
 
 #[test]
-fn two_participants_hear_each_other_on_the_beat_of_the_media_clock() {
+fn two_participants_of_a_running_mixer_hear_each_other_but_not_themselves() {
     let mut network = Network::new();
     network.add_room(ROOM);
     network.join(ROOM, 1);
@@ -236,7 +236,7 @@ fn two_participants_hear_each_other_on_the_beat_of_the_media_clock() {
 }
 
 #[test]
-fn removed_participants_are_freed_and_a_stopped_mixer_holds_nothing() {
+fn removed_participants_are_freed_and_a_stopped_mixer_frees_the_remaining_participants() {
     let mut network = Network::new();
     network.add_room(ROOM);
     let shared: Vec<Arc<Shared>> = (1..=4)
@@ -273,7 +273,7 @@ fn removed_participants_are_freed_and_a_stopped_mixer_holds_nothing() {
 }
 
 #[test]
-fn room_fault_is_reported_and_affects_one_room_only() {
+fn room_fault_is_reported_and_affects_no_other_room() {
     const OTHER: RoomId = RoomId(8);
     let mut network = Network::new();
     for (room, id) in [(ROOM, 1), (OTHER, 2)] {
@@ -300,7 +300,7 @@ fn room_fault_is_reported_and_affects_one_room_only() {
 
 /// One mixer has a room with more talkers than it encodes alone; the other mixer is idle.
 #[test]
-fn idle_mixer_helps_a_busy_one_and_packets_stay_on_the_beat() {
+fn idle_mixer_helps_a_busy_mixer_and_packets_stay_in_order_at_multiples_of_20_ms() {
     const TALKERS: u32 = 16;
     let mut network = Network::with(2);
     network.add_room(ROOM);
@@ -353,7 +353,7 @@ fn idle_mixer_helps_a_busy_one_and_packets_stay_on_the_beat() {
 }
 
 #[test]
-fn mixers_without_participants_rest_and_still_apply_commands() {
+fn mixers_without_participants_sleep_but_still_apply_commands() {
     let mut network = Network::with(2);
     network.add_room(ROOM);
     let slots = |network: &Network| {

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn crew_of_one_refuses_offers_and_has_no_work() {
+    fn work_sharing_refuses_jobs_if_there_is_only_one_mixer() {
         let mut alone = work_shares(1);
         assert!(alone[0].offer(square(3)).is_err());
         assert!(!alone[0].has_work(LONG) && !alone[0].help(LONG));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn finished_job_returns_to_its_owner() {
+    fn finished_job_returns_to_the_mixer_that_offered_it() {
         let mut all = work_shares(3);
         assert!(all[0].offer(square(3)).is_ok());
         assert!(all[1].offer(square(4)).is_ok());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn crew_board_refuses_jobs_beyond_its_capacity() {
+    fn job_board_refuses_jobs_beyond_its_capacity() {
         let mut all = work_shares(2);
         let taken = (0..JOBS as u64 + 5).filter(|&at| all[0].offer(square(at)).is_ok());
         assert_eq!(taken.count(), JOBS);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_job_is_done_once_by_owner_or_helpers() {
+    fn each_offered_job_is_done_exactly_once_by_its_owner_or_a_helper() {
         let mut all = work_shares(4);
         let mut owner = all.remove(0);
         let stop = Arc::new(AtomicBool::new(false));

@@ -99,7 +99,7 @@ impl FromStr for Talkers {
 
 /// Text that is no number of talkers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("it must be a whole number or all")]
+#[error("the number of talkers must be a whole number or the word all")]
 pub struct NoNumber;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub enum HarnessError {
     #[error(transparent)]
     Swarm(#[from] SwarmError),
     /// The process itself cannot be measured.
-    #[error("cannot start the benchmark: {0}")]
+    #[error("cannot start the threads or set up the signal handlers of the benchmark: {0}")]
     System(#[from] io::Error),
     /// The user has interrupted the measurement.
     #[error("the benchmark was interrupted")]

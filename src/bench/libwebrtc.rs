@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn libwebrtc_client_is_followed_from_its_connection_to_its_end() {
+    async fn libwebrtc_client_output_is_read_from_its_connection_to_its_exit() {
         let script = r#"
             echo "a warning" >&2
             echo connected >&2

@@ -70,7 +70,7 @@ pub enum ListenError {
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
     /// No threads can be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the threads of the benchmark: {0}")]
     Threads(std::io::Error),
 }
 
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn voice_duration_is_that_of_its_samples() {
+    fn duration_of_a_voice_file_is_computed_from_its_samples() {
         let voice = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/voices/human-it-male.wav");
         let length = length_of(&voice).expect("it can be played");
         assert!(length > Duration::from_secs(5), "{length:?}");

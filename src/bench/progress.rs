@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn hidden_progress_keeps_and_shows_nothing() {
+    fn hidden_progress_display_stores_and_prints_nothing() {
         let hidden = Progress::hidden();
         hidden.set(3).note("n").finish();
         assert!(matches!(hidden.0, Shown::Nothing));
     }
 
     #[test]
-    fn progress_in_a_log_has_the_last_number_and_note() {
+    fn progress_line_in_a_log_shows_the_latest_count_and_note() {
         let progress = Progress(Shown::Lines(Mutex::new(Lines::new("rooms", 10))));
         progress.set(3).note("talking").set(4).finish();
         let Shown::Lines(lines) = &progress.0 else {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_counters_are_told_from_gauges() {
+    fn prometheus_counters_are_distinguished_from_gauges() {
         let changes = Counters::read(AFTER).since(&Counters::read(BEFORE));
         assert_eq!(changes["a_total"], 7.0);
         assert_eq!(changes["load"], 0.25);

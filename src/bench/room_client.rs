@@ -51,7 +51,7 @@ pub enum RoomClientError {
         source: ConnectionError,
     },
     /// The relay for jitter and loss cannot be set up.
-    #[error("cannot relay packets: {0}")]
+    #[error("cannot start the relay that loses and delays packets: {0}")]
     Relay(std::io::Error),
     /// The answer has no address that the relay can reach.
     #[error("the SDP answer of {target} has no UDP address that this machine can reach")]

@@ -42,7 +42,7 @@ pub enum SpeechError {
         source: PcmError,
     },
     /// The speech cannot be encoded.
-    #[error("cannot encode speech: {0}")]
+    #[error("cannot encode a voice as Opus: {0}")]
     Encode(#[from] opus::Error),
 }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_tell_speech_from_pauses() {
+    fn levels_of_encoded_speech_distinguish_speech_from_pauses() {
         let voice = voices().unwrap().remove(0);
         let packets = encode(&voice.pcm, 32_000, Ptime::Ms20).unwrap();
         assert_eq!(packets[0].level, Level::SILENCE);

@@ -26,7 +26,7 @@ pub enum JoinError {
         room: RoomName,
     },
     /// The room has its maximum number of participants.
-    #[error("the room is full with {limit} participants; try again when one has left")]
+    #[error("the room is full with {limit} participants; try again when a participant has left")]
     RoomFull {
         /// Maximum number of participants.
         limit: u32,
@@ -58,7 +58,9 @@ pub enum Overloaded {
         limit: usize,
     },
     /// A queue between threads is full, or its receiver has ended.
-    #[error("a command queue of the server is full")]
+    #[error(
+        "a queue between two threads of the server is full, so the request was not carried out"
+    )]
     Link,
     /// Too many joins are waiting to be processed.
     #[error("too many joins are waiting to be processed")]
@@ -144,7 +146,7 @@ pub enum ConfigureError {
     UnknownRoom,
     /// The tick or the number of channels would change while participants are in the room.
     #[error(
-        "the tick length, and a profile change from or to music, can be set only while the room is empty"
+        "while participants are in the room, its tick length cannot change, and its profile cannot change from or to music"
     )]
     Occupied,
     /// The new links would let more rooms hear each other than the limit allows.
@@ -204,7 +206,7 @@ pub enum IceError {
         retry_after: std::time::Duration,
     },
     /// The queue to the network thread is full.
-    #[error("the command queue of the network thread is full")]
+    #[error("the command queue of the network thread is full, so the ICE update was dropped")]
     Overloaded,
     /// The restart failed; the old ICE session continues.
     #[error("ICE could not be restarted with this ice-ufrag and ice-pwd; the session continues")]
@@ -243,7 +245,7 @@ pub enum CommandError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// The command names no session of this room.
-    #[error("this room has no such session, or the session has ended")]
+    #[error("the command names no session of this room, or a session that has ended")]
     UnknownSession,
     /// The room to listen to does not exist, and joins do not create rooms on this server.
     #[error("the room {room} does not exist; GET /v1/rooms lists all rooms")]

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn several_signals_of_the_network_thread_wake_the_owner_once() {
+    async fn several_signals_of_the_network_thread_wake_the_conference_owner_once() {
         let descriptor = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
         let other_end = descriptor.try_clone().expect("another");
         let wake_up =

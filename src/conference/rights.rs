@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_room_takes_precedence_over_a_room_that_refuses_monitors() {
+    fn error_for_an_unknown_room_takes_precedence_over_the_refusal_of_monitors() {
         let machine = machine(false);
         let list = MonitorEntry::parse("hall,radio,gone").expect("good names");
         let denied = machine.may_monitor(Actor::Anybody, &list);

@@ -127,7 +127,7 @@ mod tests {
     use crate::conference::registry::tests::registry;
 
     #[test]
-    fn room_ends_only_without_members_seats_and_permanence() {
+    fn room_ends_only_without_members_and_reserved_seats_and_if_not_permanent() {
         let (mut registry, name) = registry();
         assert!(registry.rooms[&name].is_over());
         let room = registry.rooms.get_mut(&name).expect("it is there");

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn new_room_links_up_to_the_limit_and_older_links_take_precedence() {
+    fn new_room_is_linked_only_up_to_the_limit_and_existing_links_stay() {
         let mut registry = Registry::default();
         // Two stars of nine rooms each, both also linked with room 5, which does not exist yet.
         for at in (10..19).chain(30..39) {

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn oversized_room_snapshot_lists_reader_holder_and_talker_only() {
+    fn oversized_room_snapshot_lists_only_its_recipient_the_floor_holder_and_talkers() {
         let (registry, name) = hall(2_000);
         let texts = texts(&registry.rooms[&name], &name);
         let room = &texts[0]["room"];

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn config_without_sources_is_the_default() {
+    fn config_without_file_and_flags_is_the_default() {
         assert_eq!(Config::load(None, vec![]), Ok(Config::default()));
     }
 
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_rooms_are_read_over_the_defaults() {
+    fn configured_rooms_take_omitted_values_from_the_default_settings() {
         let text = "default_profile = \"thin\"\n[[rooms]]\nname = \"lobby\"\n[[rooms]]\nname = \"hall\"\nprofile = \"music\"\nmax_participants = 9\ntick_ms = 10\nmode = \"multi:3\"\ntalk_limit_s = 0";
         let config = Config::load(Some(("f", text)), vec![]).expect("good");
         assert_eq!(config.rooms[0].1.profile, mixer::codec::Profile::Thin);

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn ice_servers_need_credentials_only_if_they_relay() {
+    fn turn_servers_need_credentials_and_stun_servers_refuse_them() {
         let servers = ice_servers(&["stun:s.example:3478", "turn:u:p@t.example?transport=tcp"])
             .expect("good");
         assert_eq!(servers[0].url, "stun:s.example:3478");

@@ -94,10 +94,12 @@ pub enum GrantError {
     #[error("the floor can be granted only in a moderated room")]
     NotModerated,
     /// The granting participant waits for the floor itself.
-    #[error("a participant cannot grant the floor to itself, or while it waits for the floor")]
+    #[error(
+        "a participant cannot grant the floor to itself, and cannot grant it while waiting for it"
+    )]
     Asking,
     /// The participant has not requested the floor.
-    #[error("the participant has not requested the floor")]
+    #[error("the participant to be granted the floor is not waiting for it")]
     NotAsked,
 }
 

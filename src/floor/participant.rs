@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn participant_is_told_once_per_burst_sent_without_the_floor() {
+    fn participant_is_notified_once_for_each_burst_sent_without_the_floor() {
         let mut participant = FloorParticipant::new(0, true, 0, Permit::Closed);
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn floor_queue_orders_by_called_then_priority_then_arrival() {
+    fn floor_queue_is_ordered_by_moderator_grant_then_priority_then_arrival() {
         let mut queue = Queue::default();
         for (id, priority) in [(1, 0), (2, 5), (3, 0), (4, 5)] {
             queue.insert(waiting(id, priority));

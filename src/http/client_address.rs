@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn client_address_ignores_nodes_before_the_last_untrusted_one() {
+    fn client_address_is_the_last_untrusted_entry_of_the_forwarding_header() {
         for list in [
             "203.0.113.9, 192.0.2.1",
             "203.0.113.9, 192.0.2.1, 10.0.0.7",

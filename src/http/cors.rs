@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn cors_admits_only_the_own_page_by_default_and_every_page_with_a_star() {
+    fn cors_admits_only_pages_of_this_server_by_default_and_every_page_with_a_star() {
         assert!(Cors::default().admits(&headers("https://mix.example:8443")));
         assert!(!Cors::default().admits(&headers("https://evil.example")));
         assert!(!Cors::default().admits(&headers("null")));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn cors_admits_listed_origins_and_the_own_page() {
+    fn cors_admits_listed_origins_and_pages_of_this_server() {
         let hosts = Hosts::new(&["public.example".to_owned()], &[]);
         let cors = Cors::new(vec!["https://a.example".into()], hosts);
         assert!(cors.admits(&headers("https://public.example")));

@@ -95,7 +95,7 @@ fn sentence(cause: DenyCause) -> &'static str {
         }
         DenyCause::OnlyOneParticipant => "No other participant is in the room to listen.",
         DenyCause::RetryAfterNotExpired => {
-            "The floor was revoked; request it again when the retry time has passed."
+            "The floor was revoked; request it again after retry_after_ms milliseconds."
         }
         DenyCause::ReceiveOnly => {
             "This session can only listen, because of its offer or the settings of the room."
@@ -127,7 +127,7 @@ mod tests {
             StatusCode::CONFLICT,
             "floor-denied",
             "Floor denied",
-            "The floor was revoked; request it again when the retry time has passed.",
+            "The floor was revoked; request it again after retry_after_ms milliseconds.",
         )
         .with("cause", 4)
         .with("reason", "retry-after has not expired")

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_admit_addresses_and_own_names() {
+    fn host_check_admits_ip_addresses_and_names_of_this_server() {
         for host in [
             "127.0.0.1",
             "192.168.1.7:8080",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_refuse_foreign_names() {
+    fn host_check_refuses_names_of_other_servers() {
         for host in [
             "evil.example:8080",
             "mix.example.evil",
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn hosts_admit_every_name_with_a_star() {
+    fn host_check_admits_every_name_with_a_star() {
         let every = Hosts::new(&[EVERY.to_owned()], &[]);
         assert!(every.admit("evil.example"));
         assert!(!every.is_public("evil.example"));
     }
 
     #[test]
-    fn hosts_include_the_names_of_certificate_and_machine() {
+    fn host_check_admits_the_names_of_the_certificate_and_the_machine() {
         let hosts = Hosts::new(&[], &["tls.example".to_owned()]);
         assert!(hosts.admit("tls.example:8443"));
         let machine = rustix::system::uname()
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_public_only_if_configured_and_on_the_default_port() {
+    fn host_is_public_only_if_configured_and_on_the_default_port() {
         assert!(hosts().is_public("mix.example"));
         assert!(!hosts().is_public("mix.example:8080"));
         assert!(!hosts().is_public("box"));

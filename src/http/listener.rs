@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_limit_allows_the_host_itself_all_connections() {
+    fn connection_limit_lets_loopback_clients_use_all_connections() {
         let gate = gate();
         let host = IpAddr::from([127, 0, 0, 1]);
         let permits: Vec<_> = (0..MAX_CONNECTIONS).map(|_| gate.admit(host)).collect();

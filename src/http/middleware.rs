@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_paths_are_decoded_where_encoding_is_not_needed() {
+    fn needless_percent_encoding_in_request_paths_is_decoded() {
         for (path, expected) in [
             ("/v1/rooms/lobb%79", "/v1/rooms/lobby"),
             (

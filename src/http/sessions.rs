@@ -97,7 +97,7 @@ pub(super) fn refused(error: FragmentError) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "bad-fragment",
-        "Bad fragment",
+        "Bad SDP fragment",
         sentence(&error),
     )
 }

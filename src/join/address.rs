@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_that_names_a_room_is_completed() {
+    fn room_url_is_completed_to_the_url_of_its_participants() {
         for (given, expected) in [
             (
                 "http://h:8080/v1/rooms/lobby/participants",

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn dashes_select_standard_input_and_output() {
+    fn dash_as_a_file_name_selects_standard_input_or_output() {
         let options =
             parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
         assert_eq!(
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn ptt_key_is_standard_input_unless_audio_comes_from_it() {
+    fn push_to_talk_key_is_standard_input_unless_audio_is_read_from_there() {
         let turns = |line: &str| parse(&format!("http://h/#l {line}")).unwrap().turns;
         let voice = "--play fixtures/voices/human-en-female.wav";
         assert_eq!(turns(voice), None);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn radio_is_a_push_to_talk_client_with_live_audio() {
+    fn client_is_a_radio_only_with_push_to_talk_or_vox_and_live_audio() {
         for (line, is_radio) in [
             ("--ptt --play -", true),
             ("--vox --play /dev/zero", true),

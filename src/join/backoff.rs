@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn backoff_waits_stay_within_their_bounds_for_any_chance() {
+    fn backoff_waits_stay_within_their_bounds_for_any_random_number() {
         for chance in [0.0, 0.3, 0.99, 7.0, -1.0] {
             let mut backoff = Backoff::default();
             for _ in 0..1_000 {

@@ -43,7 +43,7 @@ pub enum JoinError {
     #[error("cannot set up signals or standard input: {0}")]
     Signals(#[source] std::io::Error),
     /// The thread that prints lines cannot be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the thread that prints events: {0}")]
     Threads(#[source] std::io::Error),
 }
 

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn event_output_drops_passing_events_before_lasting_ones() {
+    fn event_output_drops_transient_events_before_state_events() {
         let (lines, reader) = Reader::of();
         for _ in 0..WAITING {
             lines.event("level".to_owned(), true);

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn pacer_skips_deadlines_that_are_much_too_late() {
+    fn pacer_skips_all_but_the_last_deadlines_after_a_long_delay() {
         let origin = Instant::now();
         let mut pacer = Pacer::new(origin, PERIOD);
         let now = origin + Duration::from_millis(1_005);

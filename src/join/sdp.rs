@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn fragment_holds_the_sessions_own_credentials() {
+    fn sdp_fragment_contains_the_ice_credentials_of_its_session_description() {
         let fragment = fragment_of(ANSWER).unwrap();
         assert!(
             fragment.starts_with("a=ice-ufrag:abcd\r\na=ice-pwd:aaaa")

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn talkers_expire_and_are_limited_in_number() {
+    fn list_of_heard_talkers_expires_and_is_bounded() {
         let counters = Counters::default();
         let start = Instant::now();
         counters.heard(&(0..1_000).collect::<Vec<_>>(), start);

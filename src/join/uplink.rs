@@ -419,7 +419,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packet_durations_are_those_of_opus() {
+    fn ptime_accepts_only_10_20_40_and_60_ms() {
         for ms in [10, 20, 40, 60] {
             let ptime = Ptime::from_ms(ms).unwrap();
             assert_eq!((ptime.ms(), ptime.samples()), (ms, ms as usize * 48));
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn gap_advances_the_rtp_time_but_not_the_sequence_number() {
+    fn uplink_pause_advances_the_rtp_time_but_not_the_sequence_number() {
         let mut stream = Stream::new(65_535, u32::MAX - 959);
         let mut next = |silent: bool| {
             let header = (!silent).then(|| stream.header(7, 111));

@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_uses_the_servers_own_sentence() {
+    fn refusal_quotes_the_detail_of_the_servers_problem_document() {
         let problem = r#"{"type":"urn:mixminus:problem:room-full","title":"Room full","status":409,
             "detail":"The room lobby is full: it takes 50 participants.","limit":50}"#;
         assert_eq!(
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_scheme_is_explained() {
+    fn error_for_a_wrong_url_scheme_suggests_the_other_scheme() {
         let said = |scheme, reason: &str| advise(scheme, reason.to_owned());
         let corrupt = "received corrupt message of type InvalidContentType";
         assert!(said("https", corrupt).contains("try http://"));
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_errors_are_retried() {
+    fn only_temporary_http_statuses_are_retried() {
         let refused = |status| WhipError::Refused {
             status,
             sentence: String::new(),

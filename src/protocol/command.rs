@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn moderator_change_sets_any_part_of_a_participant() {
+    fn moderator_change_sets_any_of_mute_gain_and_name() {
         let change = Change::parse(br#"{"muted":true,"gain_db":12,"name":" Bo "}"#).expect("good");
         assert_eq!(change.muted, Some(true));
         assert_eq!(change.gain_db, Some(12.0));

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_profile_follows_the_mode_until_one_is_chosen() {
+    fn room_profile_follows_the_mode_until_a_profile_is_chosen() {
         let mode = |mode| RoomChange {
             floor: FloorChange {
                 mode: Some(mode),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn conferences_refuse_monitors_and_radio_rooms_allow_them_by_default() {
+    fn open_and_moderated_rooms_refuse_monitors_by_default_and_other_rooms_allow_them() {
         let room = |mode: &str, allow_monitors| RoomConfig {
             floor: Settings {
                 mode: Mode::parse(mode).expect("a mode"),

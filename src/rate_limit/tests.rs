@@ -99,7 +99,7 @@ fn keyed_rate_limiters_do_not_share_a_bucket() {
 }
 
 #[test]
-fn keyed_rate_limiters_are_bounded_and_dropped_when_full() {
+fn keyed_rate_limiters_are_bounded_in_number_and_dropped_once_their_bucket_is_full() {
     let now = Instant::now();
     let mut limits = KeyedLimits::new(Rate::new(2, 1));
     for key in 0..3 * MAX_KEYS {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_of_a_socket_bound_to_one_address_list_it_alone() {
+    fn candidates_of_a_socket_bound_to_one_address_list_only_that_address() {
         let bound = "127.0.0.1:7882".parse().expect("address");
         assert_eq!(reachable(bound, &[]).expect("listed"), [bound]);
     }

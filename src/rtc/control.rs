@@ -270,7 +270,7 @@ mod tests {
     use crate::queues::ring;
 
     #[test]
-    fn control_keeps_closes_in_order_while_the_command_ring_is_full() {
+    fn control_keeps_close_commands_in_order_while_the_command_ring_is_full() {
         let (ring, mut thread) = ring(2);
         let mut commands = Commands::new(ring);
         let text = || NetworkCommand::Text(Vec::new(), "hello".into());

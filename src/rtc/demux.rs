@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn demux_reads_class_transaction_user_name_and_nomination_of_a_check() {
+    fn demux_reads_class_transaction_user_name_and_nomination_of_a_connectivity_check() {
         let message = binding(
             1,
             &[(0x0006, b"ours:theirs"), (0x0025, b""), (0x0008, &[0; 20])],
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn demux_rejects_other_stun_messages_and_wrong_lengths() {
+    fn demux_rejects_stun_messages_other_than_checks_and_answers_and_wrong_lengths() {
         assert_eq!(stun_head(&binding(0x0011, &[])), None, "indication");
         assert_eq!(stun_head(&binding(0x0003, &[])), None, "allocate");
         assert_eq!(stun_head(&binding(1, &[(0x0006, b"no colon")])), None);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn demux_tells_rtp_from_rtcp_and_checks_lengths() {
+    fn demux_distinguishes_rtp_from_rtcp_and_checks_lengths() {
         let mut rtp = vec![0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0];
         assert_eq!(classify(&rtp), Some(Protocol::Rtp { ssrc: 9 }));
         rtp[0] = 0x8f;
@@ -362,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram_is_classified_or_not(datagram in proptest::collection::vec(any::<u8>(), 0..200), first in 0u8..=255) {
+        fn demux_never_panics_on_any_datagram(datagram in proptest::collection::vec(any::<u8>(), 0..200), first in 0u8..=255) {
             let mut datagram = datagram;
             let _ = classify(&datagram);
             let _ = is_hostile_dtls(&datagram);
@@ -380,7 +380,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_hello_is_judged(at in 0usize..70, byte in any::<u8>(), keep in 0usize..80) {
+        fn dtls_check_never_panics_on_a_damaged_client_hello(at in 0usize..70, byte in any::<u8>(), keep in 0usize..80) {
             let mut hello = hello(&[[0, 0], [0xc0, 0x2b]]);
             if let Some(target) = hello.get_mut(at) {
                 *target = byte;

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TrickleError {
     /// The network thread's command ring is full.
-    #[error("the command queue of the network thread is full")]
+    #[error("the command queue of the network thread is full, so the candidates were dropped")]
     Busy,
 }
 
@@ -34,7 +34,7 @@ pub enum RestartError {
     Refused,
     /// The network thread's command ring is full, or too many restarts are in progress.
     #[error(
-        "the command queue of the network thread is full, or too many ICE restarts are in progress"
+        "ICE was not restarted: the network thread's command queue is full, or too many restarts are in progress"
     )]
     Busy,
 }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn route_of_an_address_follows_the_last_peer_to_authenticate() {
+    fn route_of_an_address_leads_to_the_peer_that_authenticated_last() {
         let mut routes = Routes::default();
         routes.add_address(address(1), 10);
         routes.add_address(address(1), 20);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_checks_expire_and_are_bounded() {
+    fn routes_of_connectivity_checks_expire_and_are_bounded() {
         let start = Instant::now();
         let mut routes = Routes::default();
         let id = |n: u32| {

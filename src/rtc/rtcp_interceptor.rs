@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn reported_loss_rises_at_once_and_falls_slowly() {
+    fn smoothed_loss_of_receiver_reports_rises_at_once_and_falls_slowly() {
         let shared = Arc::new(RtcpState::default());
         let mut stream = RtcpInterceptor::new(77, Codec::Opus, shared.clone());
         let mut report = |ssrc, fraction_lost| {

@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram_is_read_within_its_bounds(datagram in proptest::collection::vec(any::<u8>(), 0..80), first in 0x80u8..=0xbf) {
+        fn rtp_header_reader_never_panics_on_any_datagram(datagram in proptest::collection::vec(any::<u8>(), 0..80), first in 0x80u8..=0xbf) {
             let mut datagram = datagram;
             if let Some(byte) = datagram.first_mut() {
                 *byte = first;

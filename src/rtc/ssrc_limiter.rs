@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ssrc_limiter_admits_known_ssrcs_while_new_ones_are_limited() {
+    fn ssrc_limiter_admits_known_ssrcs_while_new_ssrcs_are_limited() {
         let now = Instant::now();
         let mut sources = SsrcLimiter::new();
         assert!(sources.admit(7, now));

@@ -150,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_check_is_judged(damage in proptest::collection::vec((20usize..110, any::<u8>()), 1..8), keep in 20usize..120) {
+        fn stun_authentication_never_panics_on_a_damaged_check(damage in proptest::collection::vec((20usize..110, any::<u8>()), 1..8), keep in 20usize..120) {
             let provider = rtc::crypto::default_provider().expect("built in");
             let mut check = nomination("secret", provider.crypto());
             for (at, byte) in damage {

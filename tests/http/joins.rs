@@ -113,7 +113,7 @@ async fn join_sets_the_mode_of_the_room_that_it_creates() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn participants_resource_tells_clients_the_ice_servers_and_what_it_accepts() {
+async fn participants_resource_lists_the_ice_servers_and_the_accepted_content_type() {
     let server = TestServer::with(Config {
         ice_servers: vec![
             IceServer {

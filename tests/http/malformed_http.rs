@@ -163,7 +163,7 @@ async fn self_signed_server_accepts_tls_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn server_names_the_taken_port_and_frees_its_ports_at_the_end() {
+async fn server_start_error_names_the_flag_of_a_taken_port_and_a_stopped_server_frees_its_ports() {
     let server = TestServer::open();
     let taken = Config {
         http: server.running.http_addr(),

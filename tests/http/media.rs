@@ -99,7 +99,7 @@ async fn data_channel_carries_the_event_of_a_room_of_the_largest_default_size() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mixer_accepts_a_participant_that_replaces_a_fading_one_in_a_full_room() {
+async fn full_room_accepts_a_participant_while_a_departed_participant_still_fades_out() {
     let server = TestServer::open();
     let one = r#"{"max_participants":1}"#;
     let made = server.ask("PUT", "/v1/rooms/booth", JSON, one).await;
@@ -173,7 +173,7 @@ async fn websocket_reports_talking_stopped_and_levels() {
 
 /// Packets reach the mixer that has the participant's room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn participants_are_heard_in_rooms_of_any_mixer() {
+async fn participants_are_heard_whichever_mixer_has_their_room() {
     let server = TestServer::with(Config {
         mixers: Some(2),
         ..quiet()

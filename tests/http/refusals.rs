@@ -178,7 +178,7 @@ async fn full_room_and_full_server_refuse_joins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn conference_refuses_monitors_until_it_allows_them() {
+async fn open_room_refuses_monitors_until_allow_monitors_is_set() {
     let server = TestServer::open();
     server.join("talk", "Ann").await;
     let path = "/v1/rooms/desk/participants?listen=talk&name=Bo";

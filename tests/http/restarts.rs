@@ -11,7 +11,7 @@ async fn patch(server: &TestServer, guest: &Guest, etag: &str, fragment: &str) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn session_takes_candidates_and_restarts_ice() {
+async fn session_accepts_trickled_candidates_and_restarts_ice() {
     let server = TestServer::open();
     let guest = server.join("lobby", "Ann").await;
     let trickle = "a=ice-ufrag:xZ3K\r\na=ice-pwd:hGf8Qm2LrT0uYvB6nWc4sPdJ\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\na=end-of-candidates\r\n";

@@ -59,7 +59,7 @@ async fn room_is_created_by_put_and_changed_by_patch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_in_use_refuses_a_new_tick_and_its_deletion_ends_the_sessions() {
+async fn room_with_participants_refuses_a_new_tick_length_and_its_deletion_ends_their_sessions() {
     let server = TestServer::open();
     assert_eq!(server.ask("PUT", ROOM, JSON, "{}").await.status, 201);
     let guest = server.join("hall", "Ann").await;

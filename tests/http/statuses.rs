@@ -399,7 +399,7 @@ async fn provoke_limits(seen: &mut Seen) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_documented_status_can_be_provoked() {
+async fn every_documented_http_status_can_be_provoked() {
     let mut seen = Seen::default();
     let server = TestServer::open();
     provoke_general(&server, &mut seen).await;

@@ -113,7 +113,7 @@ async fn websocket_carries_a_room_of_hundreds_in_one_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn websocket_commands_change_the_own_participant_only() {
+async fn websocket_commands_change_only_the_participant_of_their_session() {
     let server = TestServer::open();
     let ann = server.join("hall", "Ann").await;
     let elsewhere = server.join("other", "Bo").await;

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::{SECOND, Server, same};
 
 #[test]
-fn server_accepts_short_text_on_the_control_channel_only_and_reports_the_rest() {
+fn server_accepts_only_short_text_on_the_control_channel_and_reports_refused_messages() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     server.join(&mut client, 1, same);

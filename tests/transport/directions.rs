@@ -87,7 +87,7 @@ fn server_respects_media_directions_and_missing_data_channels() {
 }
 
 #[test]
-fn server_keeps_two_clients_apart_and_accepts_a_new_ssrc() {
+fn server_attributes_packets_to_the_right_client_even_with_a_new_ssrc() {
     // Works whether or not the system permits the priority.
     let server = Server::start(|config| config.fifo_priority = Some(10));
     let (mut one, mut two) = (Client::new(11, false), Client::new(22, false));
@@ -178,7 +178,7 @@ fn every_offer_of_the_fixtures_is_answered() {
 }
 
 #[test]
-fn refused_offers_name_the_cause() {
+fn refused_sdp_offers_name_the_cause() {
     let server = Server::start(|_| {});
     let refuse = |offer: &str| {
         let result = server
@@ -206,7 +206,7 @@ fn refused_offers_name_the_cause() {
 
 /// The client's certificate must match one of the fingerprints in its offer; any of them will do.
 #[test]
-fn one_matching_fingerprint_is_enough() {
+fn client_certificate_may_match_any_fingerprint_of_the_offer() {
     let server = Server::start(|_| {});
     let wrong = |hash: &str, bytes: usize| {
         let value = vec!["AB"; bytes].join(":");

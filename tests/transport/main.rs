@@ -118,7 +118,7 @@ fn same(offer: String) -> String {
 }
 
 #[test]
-fn client_is_heard_and_hears() {
+fn client_and_server_exchange_audio_packets() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1234, true);
     let begin = Instant::now();

@@ -181,7 +181,7 @@ fn trickled_candidates_are_checked() {
 
 /// A client that nominates with its first check and sends the check only once.
 #[test]
-fn nomination_with_the_first_check_is_answered_at_once() {
+fn ice_nomination_with_the_first_check_is_answered_at_once() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, false);
     // The client also starts DTLS.

@@ -36,13 +36,13 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ShapeError {
     /// The payload is empty.
-    #[error("an Opus packet has at least one byte")]
+    #[error("the payload is empty; an Opus packet has at least one byte")]
     Empty,
     /// The packet has code 3 but no frames, or lacks the byte that counts them.
-    #[error("an Opus packet holds at least one frame")]
+    #[error("the Opus packet has no frames, or lacks its frame count")]
     NoFrames,
     /// The packet is longer than 120 ms (RFC 6716, requirement R5).
-    #[error("packet of {samples} samples is longer than 120 ms")]
+    #[error("the Opus packet of {samples} samples per channel is longer than 120 ms")]
     TooLong {
         /// Samples per channel that the packet declares.
         samples: usize,

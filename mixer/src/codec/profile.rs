@@ -75,7 +75,7 @@ impl FromStr for Profile {
 
 /// The error for a name that is not a profile's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("no such profile; there are {}", Profile::NAMES)]
+#[error("unknown profile; the profiles are: {}", Profile::NAMES)]
 pub struct UnknownProfile;
 
 /// How long streams of each profile keep their full packet rate after the last sound.

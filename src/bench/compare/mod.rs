@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn compare_cases_follow_from_the_flags() {
+    fn bench_compare_measures_the_cases_that_its_flags_select() {
         assert_eq!(args("").cases().len(), 3);
         let cases = args("--scenario everybody,idle,listeners --listener-kind noise").cases();
         let expected = [

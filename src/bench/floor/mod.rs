@@ -102,7 +102,7 @@ pub enum FloorError {
     #[error(transparent)]
     Session(#[from] WhipError),
     /// No threads can be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the threads of the benchmark: {0}")]
     Threads(std::io::Error),
 }
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn floor_is_requested_in_both_ways_unless_one_is_named() {
+    fn bench_floor_requests_over_data_channel_and_http_unless_a_flag_selects_one() {
         let ways = |words: &str| {
             let words = std::iter::once("floor").chain(words.split_whitespace());
             Line::try_parse_from(words).map(|line| line.floor.way)

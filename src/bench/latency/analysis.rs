@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_path_has_exact_delays_and_no_damage() {
+    fn latency_analysis_of_an_undamaged_path_finds_the_exact_delay_and_no_damage() {
         for talker in 0..super::super::stimulus::MOST_TALKERS {
             let verdict = listen(Stimulus::new(talker), 12, Duration::from_millis(30), |_| {
                 false

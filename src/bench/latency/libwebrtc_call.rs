@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recording_is_judged_by_the_instant_of_its_first_sample() {
+    fn latency_of_recordings_is_measured_from_the_instants_of_their_first_samples() {
         let files = Files::new(Duration::from_secs(6)).expect("it can be written");
         let said = files.directory.path().join(SAID);
         let pcm = pcm::read_all(&mut *pcm::open(&said).expect("a WAV file")).expect("whole");

@@ -128,7 +128,7 @@ pub enum LatencyError {
     #[error("cannot decode the received audio: {0}")]
     Opus(#[from] opus::Error),
     /// No threads can be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start the threads of the benchmark: {0}")]
     Threads(std::io::Error),
 }
 
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_measures_each_target_with_each_of_its_options() {
+    fn bench_latency_measures_each_target_with_each_combination_of_its_options() {
         assert_eq!(names(""), ["self"]);
         assert_eq!(
             names("--target self --target janus --prebuffer 1,2,6"),
@@ -406,14 +406,14 @@ mod tests {
     }
 
     #[test]
-    fn latency_runs_self_in_a_namespace_if_janus_is_measured_too() {
+    fn bench_latency_runs_the_target_self_in_a_namespace_if_janus_is_measured_too() {
         let netns = |words| args(words).subjects()[0].options.netns;
         assert!(!netns("--target self"));
         assert!(netns("--target self --target janus"));
     }
 
     #[test]
-    fn jitter_flag_is_half_the_width_of_the_impairment() {
+    fn jitter_flag_is_half_the_range_of_the_emulated_delays() {
         assert_eq!(args("").way(), None);
         let way = args("--jitter 30 --loss 2").way().unwrap();
         assert_eq!(way.jitter, Duration::from_millis(60));
@@ -421,13 +421,13 @@ mod tests {
     }
 
     #[test]
-    fn latency_makes_as_many_connections_as_the_talk_spurts_need() {
+    fn bench_latency_repeats_the_call_until_it_has_the_requested_talk_spurts() {
         assert_eq!(args("--spurts 1 --seconds 4").rounds(), 1);
         assert_eq!(args("--spurts 30 --seconds 10").rounds(), 7);
     }
 
     #[test]
-    fn libwebrtc_client_refuses_flags_of_the_own_client() {
+    fn bench_latency_refuses_flags_that_the_libwebrtc_client_does_not_support() {
         assert_eq!(args("--talkers 3 --ptt").own_client_only(), None);
         assert_eq!(args("--client libwebrtc").own_client_only(), None);
         for flag in [
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_refuses_values_out_of_range() {
+    fn bench_latency_refuses_flag_values_out_of_range() {
         for words in [
             "--talkers 0",
             "--talkers 7",

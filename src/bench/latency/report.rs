@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_report_gives_receiver_changes_where_known() {
+    fn latency_report_shows_concealed_and_stretched_audio_if_the_client_reports_it() {
         let names = ["self".to_owned()].into_iter();
         let mut outcome = LatencyReport::new("calm".to_owned(), ClientKind::Libwebrtc, names);
         outcome.direct = findings(&[30.0]);
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_sum_to_a_hundred_percent() {
+    fn delay_histogram_gives_the_percentage_of_each_millisecond() {
         let shares = shares(&[3.2, 3.9, 7.0, 4.0]);
         assert_eq!(shares[..3], [(3.0, 0.0), (3.0, 50.0), (4.0, 25.0)]);
         assert_eq!(shares.last(), Some(&(8.0, 0.0)));

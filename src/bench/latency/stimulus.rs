@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn chirps_are_at_their_positions() {
+    fn stimulus_contains_its_chirps_at_the_reported_positions() {
         let stimulus = Stimulus::new(1);
         let pcm = read(1, 300_000);
         let chirps: Vec<Chirp> = stimulus.chirps(0..300_000).collect();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn hops_are_tones_and_do_not_repeat_for_half_a_second() {
+    fn stimulus_hops_are_tones_that_do_not_repeat_within_400_ms() {
         let stimulus = Stimulus::new(0);
         let pcm = read(0, 100_000);
         let hops: Vec<Hop> = stimulus.hops(0..96_000).collect();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn frame_that_touches_a_talk_spurt_is_talking() {
+    fn frame_that_overlaps_a_talk_spurt_counts_as_talking() {
         let stimulus = Stimulus::new(0);
         let period = stimulus.period();
         assert!(stimulus.is_talking(0..960) && stimulus.is_talking(SOUND - 1..SOUND + 959));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_have_little_mutual_correlation() {
+    fn chirps_of_different_talkers_have_little_correlation() {
         for one in 0..MOST_TALKERS {
             for other in 0..one {
                 let (a, b) = (Stimulus::new(one).chirp(), Stimulus::new(other).chirp());

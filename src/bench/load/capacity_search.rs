@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn capacity_search_ends_at_the_largest_permitted_number() {
+    fn capacity_search_ends_at_the_largest_permitted_number_of_clients() {
         assert_eq!(search(300, 1_000), (vec![50, 100, 200, 300], (300, None)));
         assert_eq!(search(20, 1_000), (vec![20], (20, None)));
         let (tried, (holds, fails)) = search(1_000, 0);

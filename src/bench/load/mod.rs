@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn load_server_limits_fit_the_largest_step() {
+    fn bench_load_starts_its_server_with_limits_that_fit_the_largest_step() {
         let setting = args("--talkers 3 --listeners 50,2000,100 --mixers 2").setting();
         assert_eq!(setting.options.room_capacity, 2_003);
         assert_eq!(
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn load_measures_the_empty_server_as_long_as_each_step_by_default() {
+    fn bench_load_measures_the_empty_server_as_long_as_each_step_by_default() {
         let seconds = |line: &str| args(line).nobody_time().as_secs();
         assert_eq!(seconds("--seconds 30"), 30);
         assert_eq!(seconds("--seconds 30 --nobody-seconds 1"), 1);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn load_has_default_steps_unless_another_measurement_is_requested() {
+    fn bench_load_has_default_steps_unless_another_measurement_is_requested() {
         assert_eq!(args("").steps(), DEFAULT_STEPS);
         assert_eq!(args("--listeners 7").steps(), [7]);
         assert!(args("--rooms 5").steps().is_empty());

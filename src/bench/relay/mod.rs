@@ -256,7 +256,7 @@ mod tests {
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n";
 
     #[test]
-    fn description_names_the_relay_as_the_only_candidate() {
+    fn rewritten_sdp_names_the_relay_as_the_only_candidate() {
         let relay = SocketAddr::from(([10, 0, 0, 9], 5_000));
         let sdp = only_candidate(SDP, relay);
         assert_eq!(sdp.matches("a=candidate:").count(), 1);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn relay_loses_media_but_nothing_else() {
+    async fn relay_drops_media_datagrams_but_no_connectivity_checks() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let all_lost = Impairment {
             loss: 1.0,

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn html_report_loads_nothing_from_elsewhere() {
+    fn html_report_loads_no_external_resources() {
         let page = page(&nasty(), &Machine::here(SystemTime::UNIX_EPOCH));
         for asking in ["http://", "https://", "url(", "@import", "src=", "href="] {
             assert!(!page.contains(asking), "{asking}");

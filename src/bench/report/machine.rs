@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn report_date_is_the_one_passed_in() {
+    fn report_shows_the_date_passed_to_it() {
         let machine = Machine::here(SystemTime::UNIX_EPOCH);
         assert_eq!(machine.date, "Thu, 01 Jan 1970 00:00:00 GMT");
         assert!(!machine.kernel.trim().is_empty());

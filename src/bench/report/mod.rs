@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn percentile_points_rise_and_end_at_the_largest() {
+    fn percentile_points_rise_and_end_at_the_largest_value() {
         let mut histogram = histogram();
         (1..=1_000).for_each(|value| histogram.record(value).unwrap());
         let points = percentile_points(&histogram);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_words_are_one_word_for_a_shell() {
+    fn quoted_command_argument_is_one_word_for_a_shell() {
         assert_eq!(quoted("--json".to_owned()), "--json");
         assert_eq!(quoted("a b".to_owned()), "'a b'");
         assert_eq!(quoted("it's".to_owned()), r"'it'\''s'");

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_plot_is_drawn_and_escaped() {
+    fn svg_draws_every_kind_of_plot_and_escapes_its_text() {
         for kind in [
             PlotKind::Line,
             PlotKind::Steps,
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn series_colours_repeat_dashed() {
+    fn plot_series_beyond_the_last_colour_repeat_the_colours_with_dashed_lines() {
         assert_eq!(colour(1), "c1");
         assert_eq!(colour(COLOURS + 1), "c1 dashed");
     }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_plain_lines() {
+    fn report_values_are_printed_as_lines_of_name_and_number() {
         let report = Report {
             values: vec![
                 ("a_ms".to_owned(), 2.0),

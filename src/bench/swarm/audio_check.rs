@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn audio_check_tells_a_tone_from_its_neighbour() {
+    fn audio_check_distinguishes_tones_of_neighbouring_frequencies() {
         let pcm: Vec<f32> = (0..WINDOW)
             .map(|at| 0.1 * (at as f32 / 48_000.0 * 570.0 * std::f32::consts::TAU).sin())
             .collect();

@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tag_bytes_match_the_ciphers() {
+    fn srtp_tag_lengths_match_their_cipher_suites() {
         assert_eq!(tag_bytes("SRTP_AEAD_AES_128_GCM"), 16);
         assert_eq!(tag_bytes("SRTP_AES128_CM_HMAC_SHA1_80"), 10);
         assert_eq!(tag_bytes("SRTP_AES128_CM_HMAC_SHA1_32"), 4);

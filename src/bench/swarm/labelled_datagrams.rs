@@ -269,7 +269,7 @@ mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     #[test]
-    fn one_socket_receives_and_sends_with_many_addresses() {
+    fn one_socket_sends_and_receives_datagrams_of_many_local_addresses() {
         let many = UdpSocket::bind("0.0.0.0:0").expect("any address");
         label(&many).expect("labelled");
         let port = many.local_addr().expect("bound").port();

@@ -51,7 +51,7 @@ use thread::Command;
 #[derive(Debug, Error)]
 pub enum SwarmError {
     /// The sockets or the thread cannot be created.
-    #[error("cannot start the clients: {0}")]
+    #[error("cannot create the sockets or the thread of the benchmark's clients: {0}")]
     System(#[from] io::Error),
     /// The sounds cannot be encoded.
     #[error(transparent)]
@@ -75,7 +75,7 @@ pub enum SwarmError {
         limit: usize,
     },
     /// The thread has ended.
-    #[error("the thread of the clients has ended")]
+    #[error("the thread that runs the benchmark's clients has ended")]
     Gone,
 }
 

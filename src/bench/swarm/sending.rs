@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outgoing_stream_keeps_pauses_and_marks_their_ends() {
+    fn outgoing_rtp_keeps_pauses_and_sets_the_marker_on_the_first_packet_after_a_pause() {
         let frame = |byte: u8| {
             Some(Frame {
                 payload: Bytes::copy_from_slice(&[byte]),

@@ -74,7 +74,7 @@ pub enum SoundError {
     #[error(transparent)]
     Voice(#[from] SpeechError),
     /// The encoder reported an error.
-    #[error("cannot encode audio: {0}")]
+    #[error("cannot encode the audio that the benchmark's clients send: {0}")]
     Encoder(#[from] opus::Error),
 }
 
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn listener_sources_have_no_voice() {
+    fn swarm_listeners_send_comfort_noise_silence_noise_or_nothing() {
         let sounds = Sources::new(Speech::Tones).expect("libopus encodes");
         let comfort = sounds.listener(ListenerKind::Dtx).expect("sends");
         assert_eq!((comfort.next_after(0), comfort.len()), (20, 20));

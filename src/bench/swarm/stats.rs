@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn swarm_stats_shares_refer_to_expected_packets() {
+    fn swarm_stats_percentages_are_relative_to_the_expected_packets() {
         let counts = |expected, received, skipped| Counts {
             expected,
             received,

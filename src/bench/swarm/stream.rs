@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn late_packet_is_off_the_beat_and_the_beat_adapts() {
+    fn packet_lateness_is_measured_against_a_schedule_that_follows_the_arrivals() {
         let (_, offs) = stream(&[(0, 5), (1, 25), (2, 57), (3, 64), (4, 85)]);
         // The fourth packet was early: it defines the line.
         assert_eq!(offs, [0, 0, 12_000, 0, 1_000]);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn skipped_frames_are_told_from_pauses() {
+    fn skipped_frames_are_distinguished_from_pauses() {
         let mut stream = Stream::default();
         let mut at = |seq, frames: u32, marker| {
             let packet = Header {

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn end_of_a_log_is_shown() {
+    fn target_error_shows_only_the_end_of_a_long_log() {
         assert_eq!(end_of(b" short \n"), "short");
         assert_eq!(end_of(&[b'x'; 10_000]).len(), SHOWN_BYTES);
     }

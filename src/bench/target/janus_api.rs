@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn janus_responses_are_told_from_acknowledgements_and_events() {
+    fn janus_responses_are_distinguished_from_acknowledgements_and_events() {
         assert_eq!(answer_of(r#"{"janus":"ack","transaction":"1"}"#), None);
         assert_eq!(answer_of(r#"{"janus":"webrtcup","sender":5}"#), None);
         assert_eq!(answer_of("no json"), None);

@@ -157,7 +157,7 @@ pub enum TargetError {
         said: String,
     },
     /// A file or an address of this machine is not available.
-    #[error("cannot prepare {what}: {source}")]
+    #[error("cannot create or find {what}: {source}")]
     Prepare {
         /// The file or the address.
         what: &'static str,
@@ -334,7 +334,7 @@ impl Target {
             Kind::Whip(whip) => Ok(whip),
             Kind::Janus(_) => Err(TargetError::Unsupported {
                 target: self.name.clone(),
-                what: "a floor",
+                what: "floor control",
             }),
         }
     }

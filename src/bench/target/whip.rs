@@ -52,7 +52,7 @@ impl Whip {
         let Some(path) = above.map(str::to_owned) else {
             return Err(TargetError::Unsupported {
                 target: url.to_string(),
-                what: "rooms without participants",
+                what: "creating a room before a participant joins",
             });
         };
         url.set_path(&path);

@@ -204,20 +204,20 @@ mod tests {
     }
 
     #[test]
-    fn tick_skips_rooms_with_more_talkers_than_participants() {
+    fn bench_tick_skips_rooms_with_more_talkers_than_participants() {
         let args = args("--participants 2,3 --talkers 1,3,all --profile voice");
         assert_eq!(sizes(&args), [(2, 1), (2, 2), (3, 1), (3, 3)]);
     }
 
     #[test]
-    fn tick_measures_silent_participants_as_a_room_without_talkers() {
+    fn bench_tick_measures_silent_participants_as_a_room_without_talkers() {
         let args = args("--rooms 10000 --silent-participants 1 --profile voice");
         assert_eq!(sizes(&args), [(1, 0)]);
         assert_eq!(args.casts()[0].rooms, 10_000);
     }
 
     #[test]
-    fn tick_measures_every_combination() {
+    fn bench_tick_measures_every_combination_of_its_flags() {
         let args = args(
             "--participants 2,4 --talkers 1,all --profile voice,thin --ticks 30 --rest silence",
         );
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn personal_gains_cost_an_encode_for_each_lowered_talker() {
+    fn personal_gains_of_a_listener_cost_at_most_one_more_encode() {
         let args = args("--participants 10 --talkers 3 --profile voice --personal 0,2 --ticks 30");
         let quiet = Outputs {
             quiet: true,
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn tick_refuses_flags_without_anything_to_measure() {
+    fn bench_tick_refuses_flags_that_leave_nothing_to_measure() {
         let args = args("--participants 2 --talkers 3");
         assert!(matches!(
             run(&args, &Outputs::default()),

@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_sum_to_a_hundred_percent() {
+    fn shares_of_tick_durations_sum_to_a_hundred_percent() {
         let mut histogram = histogram();
         for ns in [100, 1_000, 1_010, 50_000, 2_000_000] {
             histogram.record(ns).unwrap();

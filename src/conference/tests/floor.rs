@@ -81,7 +81,7 @@ fn newcomer_to_a_room_with_a_floor_starts_without_a_permit() {
 }
 
 #[test]
-fn floor_holder_who_sends_nothing_loses_the_floor() {
+fn conference_revokes_the_floor_of_a_holder_that_sends_nothing() {
     let test = test_conference();
     test.set("hall", Mode::Ptt);
     let ann = test.join("hall", OFFER).expect("joined");
@@ -293,7 +293,7 @@ fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
 }
 
 #[test]
-fn mixer_permits_match_the_floor_after_any_steps() {
+fn mixer_permits_match_the_floor_after_any_sequence_of_steps() {
     let steps = proptest::collection::vec(any_step(), 1..60);
     let mut runner = TestRunner::new(Config {
         cases: 24,

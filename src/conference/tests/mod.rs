@@ -380,7 +380,7 @@ fn participant_refused_by_the_mixer_is_removed() {
 }
 
 #[test]
-fn conference_is_not_whole_once_its_mixer_has_ended() {
+fn conference_reports_that_it_is_not_whole_once_a_mixer_thread_has_ended() {
     let mut test = test_conference();
     assert!(test.conference.turn(Instant::now()));
     assert!(test.conference.is_whole());
@@ -392,7 +392,7 @@ fn conference_is_not_whole_once_its_mixer_has_ended() {
 }
 
 #[test]
-fn rooms_spread_over_all_mixers_and_leave_nothing_behind() {
+fn rooms_are_spread_over_all_mixers_and_removed_when_empty() {
     let test = conference_with(3);
     let guests: Vec<Joined> = ["a", "b", "c", "d"]
         .map(|room| test.join(room, OFFER).expect("joined"))

@@ -108,7 +108,7 @@ fn room_has_a_feed_as_long_as_it_exists_and_has_a_monitor() {
 }
 
 #[test]
-fn monitor_list_can_be_replaced_and_the_own_room_needs_no_feed() {
+fn monitor_list_can_be_replaced_and_the_listeners_own_room_needs_no_feed() {
     let test = test_conference();
     let ann = test.join("a", OFFER).expect("joined");
     for room in ["b", "c"] {
@@ -165,7 +165,7 @@ fn listening_to_unknown_rooms_is_refused_if_joins_create_no_rooms() {
 }
 
 #[test]
-fn room_links_hold_both_ways_and_wait_for_missing_rooms() {
+fn room_links_work_in_both_directions_and_take_effect_once_a_missing_room_exists() {
     let test = conference_with(2);
     test.put("a", "b").expect("made");
     assert_eq!(test.links("a"), ["b"]);
@@ -237,7 +237,7 @@ fn new_monitor_receives_the_state_of_the_monitored_floor() {
 }
 
 #[test]
-fn linked_rooms_without_members_are_no_audience_of_a_floor() {
+fn linked_rooms_without_members_do_not_count_as_audience_of_a_floor_request() {
     let test = test_conference();
     test.set("a", Mode::Ptt);
     test.put("b", "a").expect("made");

@@ -67,7 +67,7 @@ fn mode_in_a_join_applies_only_to_a_room_that_the_join_creates() {
 }
 
 #[test]
-fn conference_refuses_monitors_at_a_join_and_later() {
+fn open_room_refuses_monitors_in_a_join_and_in_a_later_command() {
     let test = conference_by_mode();
     test.join("talk", OFFER).expect("joined");
     assert!(matches!(
@@ -86,7 +86,7 @@ fn conference_refuses_monitors_at_a_join_and_later() {
 }
 
 #[test]
-fn room_lists_its_monitors_and_tells_all_its_clients() {
+fn room_lists_its_monitors_and_sends_each_change_to_all_its_clients() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     let (_, mut events) = test.conference.watch(&name("radio")).expect("it is there");
@@ -117,7 +117,7 @@ fn room_lists_its_monitors_and_tells_all_its_clients() {
 }
 
 #[test]
-fn room_that_starts_to_refuse_loses_its_monitors_for_good() {
+fn room_that_starts_to_refuse_monitors_loses_them_permanently() {
     for change in [r#"{"mode":"open"}"#, r#"{"allow_monitors":false}"#] {
         let test = conference_by_mode();
         test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
@@ -141,7 +141,7 @@ fn room_that_starts_to_refuse_loses_its_monitors_for_good() {
 }
 
 #[test]
-fn monitors_are_told_when_a_room_starts_to_refuse() {
+fn monitors_receive_an_error_event_when_their_room_starts_to_refuse_monitors() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     let ann = test
@@ -166,7 +166,7 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
 }
 
 #[test]
-fn room_created_later_refuses_monitors_that_wait_for_it() {
+fn new_room_can_refuse_monitors_that_listed_it_before_it_existed() {
     let test = conference_by_mode();
     test.join_in_mode("desk", Mode::Open, "talk")
         .expect("joined");
@@ -177,7 +177,7 @@ fn room_created_later_refuses_monitors_that_wait_for_it() {
 }
 
 #[test]
-fn linked_room_that_refuses_is_not_monitored_through_another_room() {
+fn linked_room_that_refuses_monitors_is_not_monitored_through_another_room() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     test.join("talk", OFFER).expect("joined");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn lone_participant_is_denied_the_floor_and_loses_it() {
+fn participant_without_audience_is_denied_the_floor_and_a_holder_loses_it() {
     let mut floor = Floor::new(Settings {
         mode: Mode::Ptt,
         ..Settings::default()
@@ -23,7 +23,7 @@ fn lone_participant_is_denied_the_floor_and_loses_it() {
 }
 
 #[test]
-fn floor_request_ends_when_its_participant_is_left_alone() {
+fn floor_request_ends_when_its_participant_is_the_last_in_the_room() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.ask(BEN);

@@ -42,7 +42,7 @@ fn implicit_floor_is_taken_by_talking_and_released_by_silence() {
 }
 
 #[test]
-fn talking_does_not_cut_in_on_an_implicit_floor() {
+fn talking_in_cut_in_mode_takes_no_implicit_floor_from_its_holder() {
     let mut room = Room::with(Settings {
         mode: Mode::CutIn,
         implicit: true,
@@ -58,7 +58,7 @@ fn talking_does_not_cut_in_on_an_implicit_floor() {
 }
 
 #[test]
-fn talker_cut_off_by_t2_gets_the_implicit_floor_again_after_a_pause() {
+fn talker_cut_off_by_the_talk_limit_gets_the_implicit_floor_again_after_a_pause() {
     for grace in [Duration::from_secs(3), Duration::ZERO] {
         let mut room = talked();
         let settings = Settings {
@@ -84,7 +84,7 @@ fn talker_cut_off_by_t2_gets_the_implicit_floor_again_after_a_pause() {
 }
 
 #[test]
-fn talker_cut_off_by_t2_may_request_the_floor_by_message() {
+fn talker_cut_off_by_the_talk_limit_may_request_the_floor_by_message() {
     let mut room = talked();
     room.speak(ANN);
     room.talk(ANN, 33_000);
@@ -96,7 +96,7 @@ fn talker_cut_off_by_t2_may_request_the_floor_by_message() {
 }
 
 #[test]
-fn floor_request_by_message_replaces_one_made_by_talking() {
+fn floor_request_by_message_replaces_a_request_made_by_talking() {
     let mut room = talked();
     room.ask(ANN);
     room.speak(DAN);

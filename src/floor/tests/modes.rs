@@ -52,7 +52,7 @@ fn multi_mode_pre_empts_the_newest_holder_of_lowest_precedence() {
 }
 
 #[test]
-fn multi_mode_releases_a_burst_replaced_by_its_own_holder() {
+fn multi_mode_releases_the_old_burst_when_its_holder_requests_the_floor_again() {
     let mut room = Room::of(Mode::Multi(2));
     room.ask(ANN);
     room.ask(BEN);
@@ -159,7 +159,7 @@ fn moderated_mode_grants_the_floor_only_through_another_participant() {
 }
 
 #[test]
-fn moderated_floor_follows_the_later_of_two_grants_in_one_grace() {
+fn moderated_floor_goes_to_the_later_of_two_grants_made_during_one_grace() {
     let mut room = Room::of(Mode::Moderated);
     for id in [ANN, BEN, CAT] {
         room.ask(id);

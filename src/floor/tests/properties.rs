@@ -397,7 +397,7 @@ fn any_input() -> impl Strategy<Value = Input> {
 
 proptest! {
     #[test]
-    fn a_floor_keeps_its_promises_whatever_happens(
+    fn floor_invariants_hold_after_any_sequence_of_inputs(
         mode in any_mode(),
         people in 1_u32..5,
         inputs in prop::collection::vec(any_input(), 1..80),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn floor_grants_the_first_request_and_queues_the_next_ones() {
+fn floor_grants_the_first_request_and_queues_further_requests() {
     let mut room = Room::of(Mode::Ptt);
     assert_eq!(burst(room.ask(ANN)), 1);
     assert_eq!(
@@ -32,7 +32,7 @@ fn floor_grants_the_first_request_and_queues_the_next_ones() {
 }
 
 #[test]
-fn unqueued_floor_request_is_denied_and_names_the_holder() {
+fn floor_request_that_declines_to_wait_is_denied_with_the_holders_id() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     let denied = Answer::Denied(Denial {
@@ -59,7 +59,7 @@ fn repeated_request_of_a_floor_holder_continues_its_burst() {
 }
 
 #[test]
-fn draining_floor_holder_continues_unless_another_request_waits() {
+fn floor_holder_may_resume_while_its_burst_drains_unless_another_request_waits() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.release(ANN);
@@ -73,7 +73,7 @@ fn draining_floor_holder_continues_unless_another_request_waits() {
 }
 
 #[test]
-fn floor_queues_even_unqueued_requests_while_a_burst_drains() {
+fn draining_floor_queues_the_first_request_even_if_it_declines_to_wait() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.release(ANN);
@@ -102,7 +102,7 @@ fn higher_priority_pre_empts_the_floor_and_equal_priority_waits() {
 }
 
 #[test]
-fn floor_tier_beats_any_priority_and_requests_only_lower_their_priority() {
+fn floor_tier_outranks_any_priority_and_a_request_can_only_lower_its_priority() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(DAN);
     let greedy = Request {

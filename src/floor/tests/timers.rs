@@ -35,7 +35,7 @@ fn floor_passes_on_even_if_the_mixer_never_reports_drained() {
 }
 
 #[test]
-fn floor_holder_that_sends_nothing_loses_the_floor_after_t1() {
+fn floor_holder_that_sends_nothing_loses_the_floor_after_the_end_of_media_time() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.talk(ANN, 1_000);
@@ -47,7 +47,7 @@ fn floor_holder_that_sends_nothing_loses_the_floor_after_t1() {
 }
 
 #[test]
-fn floor_holder_past_t2_is_revoked_and_cut_off_after_t3() {
+fn floor_holder_past_its_talk_limit_is_revoked_and_cut_off_after_the_grace() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.talk(ANN, 30_000);
@@ -74,7 +74,7 @@ fn floor_holder_past_t2_is_revoked_and_cut_off_after_t3() {
 }
 
 #[test]
-fn floor_holder_without_t2_may_talk_without_limit() {
+fn floor_holder_may_talk_forever_in_a_room_without_a_talk_limit() {
     let mut room = Room::with(Settings {
         mode: Mode::Ptt,
         talk_limit: None,
@@ -111,7 +111,7 @@ fn unused_floor_grant_is_repeated_and_then_passes_on() {
 }
 
 #[test]
-fn idle_floor_reports_inactivity_after_t4() {
+fn idle_floor_reports_inactivity_every_30_seconds() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.stop(ANN);

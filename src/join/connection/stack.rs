@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_bound_if_the_other_side_may_be_local_or_nothing_else_exists() {
+    fn loopback_is_bound_if_the_remote_peer_may_be_local_or_no_other_address_exists() {
         let ips =
             |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
         let all = ips(&[

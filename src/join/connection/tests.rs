@@ -95,7 +95,7 @@ fn among_others(answer: &str) -> String {
 }
 
 #[tokio::test]
-async fn answers_with_session_level_attributes_connect() {
+async fn client_connects_with_an_answer_whose_attributes_are_at_session_level() {
     for names in [
         &["setup"][..],
         &["ice-ufrag", "ice-pwd"],
@@ -121,7 +121,7 @@ async fn answers_with_session_level_attributes_connect() {
 }
 
 #[tokio::test]
-async fn one_matching_fingerprint_is_enough() {
+async fn server_certificate_may_match_any_fingerprint_of_the_answer() {
     let connected = connect(among_others).await;
     assert!(connected.is_ok(), "{connected:?}");
     let connected = connect(|answer| at_session_level(&among_others(answer), &["fingerprint"]));

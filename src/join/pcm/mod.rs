@@ -80,7 +80,7 @@ pub trait Sink: Send {
 #[derive(Debug, Error)]
 pub enum PcmError {
     /// The file cannot be opened or created.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open, create or replace {}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -96,7 +96,7 @@ pub enum PcmError {
         error: Box<PcmError>,
     },
     /// Reading or writing failed.
-    #[error("cannot read or write audio: {0}")]
+    #[error("cannot read the audio to play, write the recording or start a media thread: {0}")]
     Io(#[from] io::Error),
     /// The file has a format that cannot be played.
     #[error("{what}")]
@@ -114,7 +114,7 @@ pub enum PcmError {
     #[error("cannot write the WAV file: {0}")]
     WavSink(hound::Error),
     /// The consumer of the audio no longer accepts it.
-    #[error("the output stopped accepting audio: the recording is incomplete")]
+    #[error("the output of the recording stopped accepting audio; the recording is incomplete")]
     Stalled,
     /// libopus reported an error.
     #[error("the Opus codec failed: {0}")]

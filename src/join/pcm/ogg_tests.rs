@@ -199,7 +199,7 @@ fn parallel_ogg_stream_is_skipped() {
 }
 
 #[test]
-fn mono_and_stereo_of_mapping_family_1_play() {
+fn ogg_opus_mono_and_stereo_of_mapping_families_0_and_1_play() {
     let (mono, stereo) = (tone(Channels::Mono), tone(Channels::Stereo));
     for (head, packets, expected) in [
         (head(1, 0, &[]), &mono, 0.5),

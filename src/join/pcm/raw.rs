@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_round_trip_survives_torn_samples() {
+    fn raw_pcm_round_trip_survives_reads_that_end_within_a_sample() {
         let pcm = sine(440.0, 48_000, 2_000);
         let mut bytes = Vec::new();
         let mut sink = RawSink::new(&mut bytes);

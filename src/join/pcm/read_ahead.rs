@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn read_ahead_supplies_a_whole_file_and_completes_its_last_frame() {
+    fn read_ahead_supplies_a_whole_file_and_pads_its_last_frame_with_silence() {
         let ramp = Ramp {
             left: 200_100,
             at: 0,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn read_ahead_keeps_all_of_a_file_through_a_pipe() {
+    fn read_ahead_drops_nothing_of_a_file_that_arrives_through_a_pipe() {
         let mut feed = ReadAhead::start(
             Box::new(Ramp {
                 left: 400_000,

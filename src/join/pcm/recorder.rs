@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn recorder_keeps_the_position_of_silence_and_the_exact_limit() {
+    fn recorder_writes_silence_in_its_place_and_stops_at_the_exact_limit() {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Box::new(Memory(Arc::clone(&written), false));
         let mut recorder = Recorder::start(sink, Some(3_000)).unwrap();

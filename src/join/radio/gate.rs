@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn key_gate_sends_from_the_press_to_the_end_of_what_was_said_before_the_release() {
+    fn key_gate_sends_frames_that_were_buffered_when_the_key_was_released() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         let mut next = |waiting_samples| switch.frame(&PCM, loud(30), waiting_samples);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn key_gate_sends_a_short_tail_of_a_file_through_a_pipe() {
+    fn key_gate_sends_at_most_200_ms_of_a_longer_backlog_after_the_release() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         gate.open();
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn key_gate_reports_the_end_of_a_press_between_two_frames() {
+    fn key_gate_reports_a_press_that_begins_and_ends_between_two_frames() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         assert!(switch.is_waiting());
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn source_without_samples_ends_the_tail_but_not_the_talk_spurt() {
+    fn source_without_samples_ends_the_tail_after_a_release_but_no_ongoing_talk_spurt() {
         let gate = Arc::new(Gate::default());
         let mut switch = UplinkGate::key(Arc::clone(&gate));
         gate.open();
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn voice_gate_keeps_a_voice_back_while_it_is_closed() {
+    fn voice_gate_sends_nothing_while_it_is_closed() {
         let gate = Arc::new(Gate::default());
         gate.open();
         let mut switch = UplinkGate::voice(Arc::clone(&gate), -40.0);

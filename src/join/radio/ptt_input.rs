@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_parsed_as_key_events() {
+    fn push_to_talk_input_lines_are_parsed_as_commands() {
         for (line, event) in [
             ("press", KeyEvent::Press),
             (" p \r", KeyEvent::Press),

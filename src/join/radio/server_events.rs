@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn message_is_printed_as_one_line_without_control_characters() {
+    fn server_message_is_printed_as_one_line_without_control_characters() {
         let message = "{\"event\":\"x\",\n\r\t\"name\":\"A\u{9b}2J\"}";
         let line = line(message).unwrap();
         assert!(!line.chars().any(char::is_control), "{line}");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn only_levels_are_passing_events() {
+    fn only_level_events_are_transient() {
         assert!(is_passing(
             r#"{"event":"levels","levels":{"0000abcd":-20}}"#
         ));

@@ -55,7 +55,7 @@ fn event_loop_with_bell(
 }
 
 #[test]
-fn event_loop_takes_a_flood_of_commands_in_turns_without_waiting() {
+fn event_loop_spreads_a_flood_of_commands_over_several_turns_without_waiting() {
     let (mut event_loop, mut commands, _events) = event_loop(1);
     let everybody: Vec<ParticipantId> = (1..=100).map(ParticipantId).collect();
     let text: Arc<str> = "hello".into();
@@ -84,7 +84,7 @@ fn event_loop_takes_a_flood_of_commands_in_turns_without_waiting() {
 }
 
 #[test]
-fn event_loop_serves_other_mixers_while_one_stalls_in_a_send() {
+fn event_loop_serves_other_mixers_while_one_mixer_stalls_in_a_send() {
     let (mut event_loop, _commands, _events) = event_loop(1);
     let (ends, mut mixers) = queues::media(2);
     event_loop.parts.mixers = ends;
@@ -125,7 +125,7 @@ fn event_loop_serves_other_mixers_while_one_stalls_in_a_send() {
 }
 
 #[test]
-fn event_loop_rings_the_conference_only_when_events_were_passed_on() {
+fn event_loop_wakes_the_conference_only_after_passing_on_events() {
     let (mut event_loop, _commands, mut events, bell) = event_loop_with_bell(1);
     let is_rung = || rustix::io::read(&*bell, &mut [0u8; 8]).is_ok();
     event_loop.hand_on_events();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn core_inputs_waiting_for_the_connection_are_bounded_in_count_and_bytes() {
+    fn inputs_waiting_for_the_webrtc_core_are_bounded_in_count_and_bytes() {
         let away = || Core {
             connection: None,
             waiting: Vec::new(),

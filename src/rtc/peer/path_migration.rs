@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn path_migrates_to_an_answering_address_once_the_old_one_is_silent() {
+    fn path_migrates_to_an_answering_address_once_the_old_address_is_silent() {
         let mut path = PathMigration::default();
         assert!(!path.answered(at(2), MOVE_AFTER), "nothing is selected");
         path.select(at(1));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn path_keeps_its_media_address_until_a_restarted_session_has_a_pair() {
+    fn path_keeps_its_media_address_until_the_restarted_ice_session_has_a_candidate_pair() {
         let mut path = PathMigration::default();
         path.restart();
         assert_eq!(path.address(), None, "it went nowhere");

@@ -157,7 +157,7 @@ fn rtcp_reports_are_rare_while_quiet_and_turn_into_receiver_reports() {
 }
 
 #[test]
-fn rtcp_reports_tell_of_loss_within_a_second() {
+fn rtcp_reports_contain_a_loss_within_a_second() {
     let mut world = World::new();
     let start = world.start;
     let at = |tenths: u64| start + Duration::from_millis(100 * tenths);

@@ -122,7 +122,7 @@ fn rtp_receiver_reports_the_reason_of_each_drop() {
 }
 
 #[test]
-fn rtp_receiver_limits_a_clients_packets_without_counting_forged_ones() {
+fn rtp_receiver_limits_a_clients_packets_without_counting_forged_packets() {
     let mut line = Line::with_keys();
     let start = Instant::now();
     let mut sequence = 0;

@@ -105,7 +105,7 @@ fn rtp_sender_numbers_packets_and_lists_contributors() {
 }
 
 #[test]
-fn rtp_header_fits_any_number_of_contributors_and_drops_the_mid() {
+fn rtp_header_lists_up_to_15_contributors_and_omits_the_mid_after_the_first_packets() {
     for mid in [&b"0"[..], b"a mid of sixteen"] {
         let mut line = Line::new(config(mid));
         for number in 0..=MID_PACKETS as u32 {

@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn sdp_answer_asks_thrifty_clients_for_little() {
+    fn sdp_answer_asks_thrifty_clients_for_long_packets_of_8_khz_audio_without_fec() {
         let libpeer = write_thrifty(&read("libpeer"), true);
         let wishes = "maxplaybackrate=16000;usedtx=1;maxaveragebitrate=32000\r\na=ptime:60\r\n";
         assert!(libpeer.contains(wishes), "{libpeer}");

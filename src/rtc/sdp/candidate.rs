@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_candidate_line_is_read_or_left_out(line in "\\PC{0,80}", words in proptest::collection::vec("[a-z0-9:.]{0,9}", 0..10)) {
+        fn remote_candidate_parser_never_panics_on_any_line(line in "\\PC{0,80}", words in proptest::collection::vec("[a-z0-9:.]{0,9}", 0..10)) {
             let _ = remote_candidates([line.as_str(), words.join(" ").as_str()]);
         }
     }

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_match_by_any_line_and_hash_function() {
+    fn certificate_may_match_any_fingerprint_line_of_any_hash_function() {
         for hash in Hash::ALL {
             let right = line(hash, CERTIFICATE);
             let others = Hash::ALL.map(|hash| line(hash, b"another certificate"));

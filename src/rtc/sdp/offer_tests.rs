@@ -171,7 +171,7 @@ fn sdp_offer_of_every_client_is_understood() {
 }
 
 #[test]
-fn sdp_offer_extensions_are_accepted_only_in_their_useful_direction() {
+fn sdp_offer_header_extensions_are_accepted_only_in_a_direction_that_the_server_uses() {
     let extension = |id, directed| Some(Extension { id, directed });
     let chrome = read("chrome").extensions;
     assert_eq!(
@@ -210,7 +210,7 @@ fn sdp_offer_extensions_are_accepted_only_in_their_useful_direction() {
 }
 
 #[test]
-fn sdp_offer_limits_are_those_of_the_receiving_client() {
+fn sdp_offer_limits_describe_what_the_client_can_receive() {
     let whep = read("whep").limits;
     assert_eq!(whep.max_average_bitrate_bps, Some(16_000));
     assert!(whep.dtx && whep.cbr && !whep.fec);
@@ -304,7 +304,7 @@ fn unsupported(result: Result<Offer, OfferError>) -> &'static str {
 }
 
 #[test]
-fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
+fn unsupported_sdp_offer_is_refused_with_a_text_that_names_the_fault() {
     const NO_CREDENTIALS: &str = "no valid ice-ufrag and ice-pwd";
     const NO_FINGERPRINT: &str = "no DTLS fingerprint with sha-256, sha-384 or sha-512";
     for (from, to, what) in [
@@ -440,14 +440,14 @@ fn truncated_sdp_offers_are_read_or_refused_without_panic() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text in "\\PC{0,300}") {
+    fn sdp_offer_parser_never_panics_on_any_text(text in "\\PC{0,300}") {
         let _ = Offer::read(&text);
         let _ = Offer::read(&format!("v=0\r\n{text}"));
         let _ = Offer::read(&format!("{}{text}\n", include_str!("../../../tests/offers/bare.sdp")));
     }
 
     #[test]
-    fn damaged_offer_keeps_its_bounds(which in 0usize..12, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
+    fn damaged_sdp_offer_is_refused_or_stays_within_the_limits(which in 0usize..12, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
         let mut text = OFFERS[which].1.to_owned();
         for (at, length, insert) in cuts {
             let at = at.min(text.len());

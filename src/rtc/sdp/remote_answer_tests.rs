@@ -81,7 +81,7 @@ fn remote_answer_of_every_server_is_understood() {
 }
 
 #[test]
-fn remote_answer_is_rewritten_in_one_shape_for_the_stack() {
+fn remote_answer_is_normalised_for_the_webrtc_stack() {
     for name in [
         "janus",
         "gstreamer",
@@ -129,7 +129,7 @@ fn remote_answer_is_rewritten_in_one_shape_for_the_stack() {
 }
 
 #[test]
-fn remote_answer_tells_what_the_server_wants_to_receive() {
+fn remote_answer_contains_the_limits_and_extensions_for_sending_to_the_server() {
     let mediasoup = read("mediasoup");
     assert_eq!(mediasoup.payload_type(), 100);
     assert!(mediasoup.limits().dtx && mediasoup.limits().stereo);
@@ -181,7 +181,7 @@ fn unusable_remote_answer_is_refused_with_its_reason() {
 
 proptest! {
     #[test]
-    fn damaged_answer_is_read_or_refused(
+    fn damaged_remote_answer_is_refused_or_rewritten_as_valid_sdp(
         name in prop::sample::select(vec!["janus", "mediasoup", "session-level"]),
         at in 0usize..2_000, text in "\\PC{0,12}", cut in 0usize..40,
     ) {

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn key_capture_stores_the_exporters_output_and_nothing_else() {
+    fn key_capture_stores_only_the_keying_material_of_the_dtls_exporter() {
         let base = rtc::crypto::default_provider().expect("built in");
         let capture = KeyCapture::new(base.clone());
         let material = capture.material();

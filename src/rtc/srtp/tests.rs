@@ -93,7 +93,7 @@ fn open(decryptor: &mut Decryptor, wire: &[u8]) -> Option<Vec<u8>> {
 
 /// Both sides know the roll-over counter only if both count it.
 #[test]
-fn srtp_packets_we_seal_are_read_by_the_core_over_two_wraparounds() {
+fn srtp_packets_sealed_by_the_encryptor_are_read_by_the_webrtc_core_over_two_wraparounds() {
     for profile in PROFILES {
         let mut ours = encryptor(profile.0, 65_000);
         let mut core = theirs(profile);
@@ -118,7 +118,7 @@ fn srtp_packets_we_seal_are_read_by_the_core_over_two_wraparounds() {
 }
 
 #[test]
-fn srtp_packets_the_core_seals_are_opened_once_over_two_wraparounds() {
+fn srtp_packets_sealed_by_the_webrtc_core_are_opened_exactly_once_over_two_wraparounds() {
     for profile in PROFILES {
         let mut core = theirs(profile);
         let mut ours = decryptor(profile.0);
@@ -192,7 +192,7 @@ fn srtp_keeps_the_state_of_each_ssrc() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered(
+    fn srtp_decryptor_rejects_any_random_bytes_without_panic(
         mut packet in proptest::collection::vec(any::<u8>(), 0..100),
         header in 0usize..120,
         ssrc in any::<u32>(),

@@ -391,7 +391,7 @@ impl World {
 }
 
 #[test]
-fn machine_mixers_network_and_watchers_agree_after_any_steps() {
+fn conference_mixers_network_and_watchers_agree_after_any_sequence_of_steps() {
     let steps = proptest::collection::vec(any_step(), 1..60);
     let mut config = Config::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {

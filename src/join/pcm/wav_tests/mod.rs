@@ -165,7 +165,7 @@ fn plays(file: &File, what: &str) {
 }
 
 #[test]
-fn every_wav_encoding_plays_at_its_level() {
+fn every_wav_encoding_plays_at_its_original_level() {
     let mut files = vec![
         ("float 32", File::of(3, 32)),
         ("float 64", File::of(3, 64)),
@@ -227,7 +227,7 @@ fn wav_valid_bits_are_the_upper_bits_of_their_container() {
 }
 
 #[test]
-fn wav_size_that_was_never_filled_in_means_the_rest_of_the_file() {
+fn wav_file_whose_size_was_never_filled_in_plays_to_the_end_of_the_file() {
     for size in [0, 0x7fff_ffff, u32::MAX, 0x7fff_f000, 0x8000_0000, 1 << 30] {
         for id in [b"RIFF", b"RF64"] {
             let size = Some(size);
@@ -253,7 +253,7 @@ fn wav_size_that_was_never_filled_in_means_the_rest_of_the_file() {
 }
 
 #[test]
-fn empty_wav_file_is_empty_even_if_other_chunks_follow() {
+fn wav_file_without_samples_plays_nothing_even_if_other_chunks_follow() {
     for (size, after) in [
         (0, Vec::new()),
         (0, chunk(b"LIST", b"INFOISFT....")),
@@ -274,7 +274,7 @@ fn empty_wav_file_is_empty_even_if_other_chunks_follow() {
 }
 
 #[test]
-fn other_wav_chunks_are_skipped() {
+fn wav_chunks_other_than_format_and_samples_are_skipped() {
     let mut unpadded = chunk(b"inst", &[60, 0, 0, 127, 0, 127, 0]);
     unpadded.pop();
     for (what, before) in [

@@ -194,7 +194,7 @@ fn revoked_radio_without_grace_stops_at_once() {
 }
 
 #[test]
-fn floor_that_the_server_ended_is_not_released() {
+fn radio_does_not_release_a_floor_that_the_server_has_ended() {
     check(
         Trigger::Key,
         &[
@@ -211,7 +211,7 @@ fn floor_that_the_server_ended_is_not_released() {
 }
 
 #[test]
-fn lost_connection_releases_the_floor() {
+fn radio_with_a_lost_connection_stops_talking_until_the_next_press() {
     check(
         Trigger::Key,
         &[
@@ -232,7 +232,7 @@ fn lost_connection_releases_the_floor() {
 }
 
 #[test]
-fn toggle_requests_again_after_a_denial_a_revocation_or_a_lost_connection() {
+fn key_toggle_requests_the_floor_again_after_a_denial_a_revocation_or_a_lost_connection() {
     let now = Instant::now();
     let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(2) });
     run(
@@ -268,7 +268,7 @@ fn toggle_requests_again_after_a_denial_a_revocation_or_a_lost_connection() {
 }
 
 #[test]
-fn release_within_the_grace_leaves_one_deadline() {
+fn key_release_within_the_grace_replaces_the_deadline_of_the_grace() {
     let now = Instant::now();
     let mut radio = radio(Trigger::Key);
     let grace = Duration::from_millis(3_000);
@@ -291,7 +291,7 @@ fn release_within_the_grace_leaves_one_deadline() {
 }
 
 #[test]
-fn request_without_a_response_is_abandoned() {
+fn floor_request_without_a_response_is_abandoned() {
     let now = Instant::now();
     let mut radio = radio(Trigger::Key);
     run(&mut radio, now, &[(Input::Press, &[Open, Request(1)])]);
@@ -301,7 +301,7 @@ fn request_without_a_response_is_abandoned() {
 }
 
 #[test]
-fn room_without_floor_control_gets_no_request() {
+fn room_without_floor_control_gets_no_floor_request() {
     check(
         Trigger::Key,
         &[
@@ -318,7 +318,7 @@ fn room_without_floor_control_gets_no_request() {
 }
 
 #[test]
-fn server_without_floor_control_lets_everybody_talk() {
+fn radio_talks_without_floor_requests_once_the_server_reports_no_floor_control() {
     check(
         Trigger::Key,
         &[

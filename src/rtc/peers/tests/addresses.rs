@@ -61,7 +61,7 @@ fn check_with_a_forged_source_does_not_take_a_connected_clients_address() {
 /// A client restarts at once with the same port, while the server takes its predecessor for
 /// connected.
 #[test]
-fn address_moves_to_the_client_that_answers_a_check_there() {
+fn address_of_a_connected_client_passes_to_a_client_that_answers_a_check_sent_to_it() {
     let mut world = World::connected_and_cut();
     let again = world.another();
     world.as_another(&again, |world| {
@@ -76,7 +76,7 @@ fn address_moves_to_the_client_that_answers_a_check_there() {
 }
 
 #[test]
-fn address_of_a_silent_client_is_free() {
+fn address_of_a_silent_client_can_be_taken_by_another_client() {
     let mut world = World::connected_and_cut();
     for (silent, owner) in [(6 * SECOND, ID), (12 * SECOND, MALLORY)] {
         world.pass(6 * SECOND, None);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn peer_is_checked_every_few_seconds_and_gone_when_it_stops_answering() {
+fn peer_gets_consent_checks_every_few_seconds_and_is_removed_when_it_stops_answering() {
     let mut world = World::new();
     let connected = world
         .until(&RtcEvent::Connected(ID), SECOND)
@@ -41,7 +41,7 @@ fn peer_is_checked_every_few_seconds_and_gone_when_it_stops_answering() {
 }
 
 #[test]
-fn answer_from_an_unchecked_address_neither_moves_media_nor_is_consent() {
+fn stun_answer_from_an_unchecked_address_neither_moves_media_nor_counts_as_consent() {
     let mut world = World::connected_and_cut();
     world.pass(8 * SECOND, None);
     for _ in 0..12 * 100 {

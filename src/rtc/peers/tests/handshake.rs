@@ -70,7 +70,7 @@ impl Mishap {
 }
 
 #[test]
-fn dtls_handshake_loses_100_ms_by_a_lost_flight_none_by_a_repeated_one() {
+fn lost_dtls_flight_delays_the_handshake_by_less_than_200_ms_and_a_repeated_flight_does_not() {
     use DtlsPart::{ChangeCipherSpec, ClientHello, Nothing, ServerHello};
     let mishaps = [
         ("actpass", Nothing, ServerHello, 3),
@@ -98,7 +98,7 @@ fn dtls_handshake_loses_100_ms_by_a_lost_flight_none_by_a_repeated_one() {
 
 /// A server's flight may be in two datagrams, of which the first is lost or overtaken.
 #[test]
-fn dtls_handshake_survives_a_certificate_before_the_server_hello() {
+fn dtls_handshake_survives_a_certificate_that_arrives_before_the_server_hello() {
     let mut world = World::new();
     let mishap = Mishap::new(DtlsPart::ClientHello, DtlsPart::Nothing);
     world.mishap = Some(mishap);
@@ -181,7 +181,7 @@ fn dtls_handshake_allows_a_slow_client_fifteen_seconds() {
 }
 
 #[test]
-fn peer_whose_client_never_connects_is_gone_after_ten_seconds() {
+fn peer_whose_client_never_connects_is_removed_after_ten_seconds() {
     let mut world = World::new();
     world.cut = true;
     let gone = world.until(&RtcEvent::Gone(ID, Reason::NeverConnected), 60 * SECOND);

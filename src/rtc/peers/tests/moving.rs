@@ -40,7 +40,7 @@ fn media_follows_a_client_to_a_new_address_and_back() {
 }
 
 #[test]
-fn client_on_the_move_can_always_add_one_more_address() {
+fn client_that_changes_networks_can_always_add_another_address() {
     let mut world = World::new();
     world
         .until(&RtcEvent::Connected(ID), SECOND)

@@ -73,7 +73,7 @@ impl World {
 }
 
 #[test]
-fn ice_restart_keeps_media_on_the_former_pair_until_the_new_has_one() {
+fn ice_restart_keeps_media_on_the_old_candidate_pair_until_the_new_session_has_a_pair() {
     let mut world = World::connected_and_cut();
     let former = world.restart(1);
     for _ in 0..300 {
@@ -103,7 +103,7 @@ fn ice_restart_keeps_media_on_the_former_pair_until_the_new_has_one() {
 }
 
 #[test]
-fn second_ice_restart_before_the_first_is_done_keeps_the_working_pair() {
+fn second_ice_restart_before_the_first_has_ended_keeps_the_working_candidate_pair() {
     let mut world = World::connected_and_cut();
     let former = world.restart(1);
     let between = world.restart(2);
@@ -140,7 +140,7 @@ fn ice_restart_without_success_ends_when_consent_expires() {
 }
 
 #[test]
-fn ice_restarts_are_rate_limited_and_refused_ones_change_nothing() {
+fn ice_restarts_are_rate_limited_and_refused_restarts_change_nothing() {
     let mut world = World::connected_and_cut();
     for number in 0..5 {
         world.restart(number);
@@ -201,7 +201,7 @@ fn ice_restarts_in_a_row_do_not_cause_checks_to_many_addresses() {
 }
 
 #[test]
-fn ice_session_continues_while_the_core_negotiates_a_restart() {
+fn ice_session_continues_while_the_webrtc_core_negotiates_a_restart() {
     let mut world = World::connected_and_cut();
     let present = world.credentials.clone();
     let first = session(1, Vec::new());
@@ -275,7 +275,7 @@ fn ice_restarts_wait_for_one_another_and_keep_their_candidates() {
 }
 
 #[test]
-fn texts_of_both_sides_wait_for_a_core_that_negotiates() {
+fn messages_in_both_directions_wait_while_the_webrtc_core_negotiates_a_restart() {
     for is_refused in [false, true] {
         let (mut world, control) = world_with_control();
         let first = session(1, Vec::new());
@@ -325,7 +325,7 @@ fn texts_of_both_sides_wait_for_a_core_that_negotiates() {
 }
 
 #[test]
-fn negotiated_core_of_a_closed_peer_is_dropped() {
+fn webrtc_core_of_a_closed_peer_is_dropped_after_its_negotiation() {
     let mut world = World::connected_and_cut();
     let negotiation = world.begin_restart(&session(1, Vec::new()));
     let now = world.now;
@@ -346,7 +346,7 @@ fn negotiated_core_of_a_closed_peer_is_dropped() {
 }
 
 #[test]
-fn core_lost_in_a_negotiation_ends_only_its_peer() {
+fn webrtc_core_lost_in_a_negotiation_ends_only_its_own_peer() {
     let mut world = World::connected_and_cut();
     let negotiation = world.begin_restart(&session(1, Vec::new()));
     let lost = Negotiated {
@@ -362,7 +362,7 @@ fn core_lost_in_a_negotiation_ends_only_its_peer() {
 }
 
 #[test]
-fn negotiator_returns_each_core() {
+fn negotiator_returns_the_webrtc_core_after_each_ice_restart() {
     let wake = Arc::new(eventfd(0, EventfdFlags::empty()).expect("a descriptor"));
     let mut negotiator = Negotiator::start(wake.clone()).expect("a thread");
     for _ in 0..3 {
