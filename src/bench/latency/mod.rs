@@ -132,7 +132,7 @@ pub enum LatencyError {
     Threads(std::io::Error),
 }
 
-/// One target with one set of options.
+/// A target to measure, with the options to start it with.
 #[derive(Debug, Clone)]
 struct Subject {
     name: String,
@@ -292,7 +292,8 @@ impl LatencyArgs {
 
     /// Returns the number of connections that each talker needs for its talk-spurts.
     fn rounds(&self) -> u64 {
-        // One second is not heard: the listener joins after the start, and the end comes too late.
+        // One second of each call is not heard: the listener joins after the start, and the sound
+        // of the end arrives too late.
         let heard_ms = (self.seconds - 1) * 1_000;
         (self.spurts * SPURT_MS).div_ceil(heard_ms)
     }
