@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::target::TargetOptions;
 
-/// How a server is measured, and how it is started if the benchmark starts it.
+/// Flags for how long a server is measured and how the benchmark starts it.
 #[derive(Debug, Clone, Args)]
 pub struct Conditions {
     /// Seconds for which each state is measured
@@ -45,8 +45,8 @@ impl Conditions {
         Duration::from_secs(self.seconds)
     }
 
-    /// Returns the options with which a server is started, except those that depend on the
-    /// measurement.
+    /// Returns the options with which a server is started. Options that depend on the measurement
+    /// keep their defaults.
     pub fn options(&self) -> TargetOptions {
         TargetOptions {
             profile: self.profile,
@@ -68,7 +68,8 @@ pub enum Talkers {
 }
 
 impl Talkers {
-    /// Returns the number of talkers among `people`; `None` if there are fewer people than talkers.
+    /// Returns the number of talkers in a room of `people` participants; `None` if there are fewer
+    /// participants than talkers.
     pub fn of(self, people: usize) -> Option<usize> {
         match self {
             Talkers::All => Some(people),
@@ -97,7 +98,7 @@ impl FromStr for Talkers {
     }
 }
 
-/// Text that is no number of talkers.
+/// The error for a flag value that is neither a number of talkers nor `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("it must be a whole number or all")]
 pub struct NoNumber;

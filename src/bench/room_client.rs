@@ -20,7 +20,7 @@ pub struct RoomClient {
     _relay: Option<Relay>,
 }
 
-/// Where and how a client joins.
+/// The room that a client joins, and the path over which it joins.
 #[derive(Clone, Copy)]
 pub struct Entrance<'a> {
     /// The server.

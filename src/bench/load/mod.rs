@@ -230,7 +230,7 @@ impl LoadArgs {
     }
 }
 
-/// The progress, and the number of measurements started so far.
+/// The progress display, with the number of measurements started so far.
 struct Steps {
     progress: Progress,
     begun: u64,

@@ -56,7 +56,7 @@ pub struct Plot {
     pub x: String,
     /// The quantity on the y axis, with its unit.
     pub y: String,
-    /// How it is drawn.
+    /// How the curves are drawn.
     pub kind: PlotKind,
     /// Whether the x axis is logarithmic; points at or below zero are omitted.
     pub log_x: bool,

@@ -22,7 +22,7 @@ pub struct SwarmStats {
     pub disordered: u64,
     /// Frames that the server skipped in a continuing stream.
     pub skipped: u64,
-    /// Clients that received less than half as much as the others.
+    /// Clients that received less than half as many packets as the median client.
     pub starved: usize,
     /// Opus bytes received.
     pub payload_bytes: u64,

@@ -142,8 +142,8 @@ impl Stream {
         });
     }
 
-    /// Counts frames missing between this packet and the one before. A longer gap is a pause of the
-    /// sender, no failure.
+    /// Counts the frames that the server left out between this packet and the previous one. A
+    /// longer gap is a pause of the sender, not a failure.
     fn note_skips(&mut self, step: i64, time_step: i64, marker: bool) {
         if step != 1 || marker || time_step < MIN_PTIME {
             return;
@@ -159,8 +159,8 @@ impl Stream {
     }
 }
 
-/// The line on which a stream's packets would arrive if none were late: the least transit time of
-/// the last seconds.
+/// The times at which a stream's packets would arrive if none were late: RTP time plus the least
+/// transit time of the last seconds.
 #[derive(Debug)]
 struct Beat {
     began_ns: u64,
@@ -198,8 +198,8 @@ const SPAN_NS: u64 = 2_500_000_000;
 /// RTP time of 2.5 ms, the shortest packet duration.
 const MIN_PTIME: i64 = 120;
 
-/// The most frames in a row that a server may skip by failing. Refreshes of a silent stream are
-/// twenty frames apart.
+/// The most missing frames that count as skipped. Longer gaps are pauses: refreshes of a silent
+/// stream are twenty frames apart.
 const MAX_SKIPPED: u32 = 8;
 
 #[cfg(test)]
