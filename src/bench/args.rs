@@ -13,10 +13,10 @@ use super::target::TargetOptions;
 /// Flags for how long a server is measured and how the benchmark starts it.
 #[derive(Debug, Clone, Args)]
 pub struct Conditions {
-    /// Seconds for which each state is measured
+    /// Seconds that each measurement takes
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// Seconds to wait before each state is measured
+    /// Seconds to wait before each measurement
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
     settle: u64,
     /// Profile of the streams to listeners, on servers that have profiles: voice, radio, low-delay,
@@ -35,12 +35,12 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Returns the time for which each state settles before it is measured.
+    /// Returns the time to wait before each measurement.
     pub fn settle(&self) -> Duration {
         Duration::from_secs(self.settle)
     }
 
-    /// Returns the time for which each state is measured.
+    /// Returns the time that each measurement takes.
     pub fn time(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }

@@ -51,7 +51,7 @@ pub(super) struct Setting {
     pub(super) time: Duration,
 }
 
-/// A measured server with one room, and the clients in it.
+/// A measurement under way: a server with one room, and the clients in that room.
 pub(super) struct Harness {
     setting: Setting,
     /// Dropped before the target, so that the clients close their connections while the server
@@ -65,7 +65,7 @@ pub(super) struct Harness {
 /// The measurements of server and clients over one period.
 #[derive(Debug, Clone)]
 pub(super) struct Figures {
-    /// What the clients counted.
+    /// What the clients received and sent, summed up.
     pub(super) tally: Box<SwarmStats>,
     /// Resources used by the server's process; `None` if it runs elsewhere.
     pub(super) server: Option<Usage>,
@@ -93,7 +93,7 @@ impl Figures {
 }
 
 impl Harness {
-    /// Starts the server.
+    /// Starts the server, with no clients yet.
     pub(super) async fn open(setting: Setting) -> Result<Harness, HarnessError> {
         let target = target::start(&setting.spec, &setting.options).await?;
         let room_for = setting.options.room_capacity.max(1);

@@ -33,7 +33,7 @@ pub enum ClientKind {
 /// Why a libwebrtc client fails.
 #[derive(Debug, Error)]
 pub enum LibwebrtcError {
-    /// The script is missing.
+    /// The script `tests/tools/wrtc.sh` is missing.
     #[error("cannot start the libwebrtc client: {SCRIPT} is not in the current directory")]
     Missing,
     /// The client cannot be started, or the server makes no room for it.

@@ -34,7 +34,7 @@ use crate::clock;
 pub enum Received {
     /// A packet with its arrival.
     Packet(Packet, Time),
-    /// A new connection starts.
+    /// A new connection starts, so the playout begins anew.
     Restart,
 }
 

@@ -36,7 +36,7 @@ pub enum JoinError {
     /// The server has removed the client.
     #[error("the server removed this client: {reason}")]
     Removed {
-        /// `kicked` or `room closed`.
+        /// Why the client was removed: `kicked` or `room closed`.
         reason: String,
     },
     /// The handlers of Ctrl-C, SIGTERM or the push-to-talk signals cannot be installed.

@@ -29,7 +29,7 @@ pub struct EventOutput {
 }
 
 impl EventOutput {
-    /// Starts the thread.
+    /// Starts the thread that prints.
     ///
     /// # Errors
     /// The system's error if it starts no thread.

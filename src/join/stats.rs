@@ -49,7 +49,7 @@ impl Counters {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a received packet.
+    /// Counts a received packet and its payload.
     pub(super) fn received(&self, payload_bytes: usize) {
         self.received_packets.fetch_add(1, Ordering::Relaxed);
         self.received_bytes

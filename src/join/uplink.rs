@@ -95,7 +95,7 @@ pub type UplinkTrackSlot = Arc<ArcSwapOption<UplinkTrack>>;
 
 /// What the sending thread needs to run.
 pub struct UplinkParts {
-    /// The source, read ahead.
+    /// The source of the audio, which is read ahead.
     pub feed: ReadAhead,
     /// The encoder.
     pub encoder: VoiceEncoder,
@@ -113,14 +113,14 @@ pub struct UplinkParts {
     pub events: UnboundedSender<MediaEvent>,
 }
 
-/// The running sending thread.
+/// The running sending thread. Dropping it stops the thread.
 pub struct Uplink {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Uplink {
-    /// Starts the thread.
+    /// Starts the sending thread.
     ///
     /// # Errors
     /// The system's error if it starts no thread.

@@ -21,7 +21,7 @@ pub enum WhipError {
     Unreachable {
         /// Host and port.
         host: String,
-        /// The innermost reason.
+        /// The cause at the end of the error's chain of causes, with advice.
         reason: String,
     },
     /// The server refused the request.

@@ -191,8 +191,8 @@ fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Beyond these limits a server did not keep up, whatever the load of the machine: 60 ms off its
-/// beat, a packet is three frames late.
+/// The limits beyond which a server did not keep up, whatever the load of the machine: packets lost
+/// in percent, and the time off the beat in ms. At 60 ms a packet is three frames late.
 const STRUGGLES_LOST_PERCENT: f64 = 0.1;
 const STRUGGLES_OFF_BEAT_MS: f64 = 60.0;
 

@@ -31,7 +31,7 @@ pub(super) struct Plan {
     pub asked_ptime: Option<Ptime>,
     /// The impairment of the talkers' path to the server.
     pub way: Option<Impairment>,
-    /// Seed of the impairment.
+    /// Seed of the random numbers that decide on loss and jitter.
     pub seed: u64,
 }
 

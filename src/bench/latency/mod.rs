@@ -112,7 +112,7 @@ pub enum LatencyError {
     /// A flag that only this project's own client supports.
     #[error("--client libwebrtc cannot be combined with {flag}")]
     OwnClientOnly {
-        /// The flag.
+        /// The name of the flag.
         flag: &'static str,
     },
     /// A client cannot talk or listen.
@@ -121,7 +121,7 @@ pub enum LatencyError {
     /// A listener heard nothing at all.
     #[error("no audio was received through {who}")]
     Silent {
-        /// The target.
+        /// The name of the target.
         who: String,
     },
     /// What was heard cannot be decoded.

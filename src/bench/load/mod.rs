@@ -73,7 +73,7 @@ pub struct LoadArgs {
     netns: bool,
 }
 
-/// Measures step after step.
+/// Measures the server without load, then step after step with more clients.
 ///
 /// # Errors
 /// [`HarnessError`] when the server or the clients do not start. A server that fails under load is

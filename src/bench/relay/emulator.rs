@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use mixer::Time;
 
-/// The impairments of packets.
+/// How an [`Emulator`] impairs packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Impairment {
-    /// Probability of loss, `0.0..=1.0`.
+    /// Probability that a packet is lost, `0.0..=1.0`.
     pub loss: f64,
     /// Each packet is delayed by up to this time, evenly distributed: 60 ms is a jitter of +-30 ms.
     pub jitter: Duration,
@@ -21,9 +21,9 @@ pub struct Impairment {
 /// How many packets entered an [`Emulator`], and how many it lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passage {
-    /// Packets that entered.
+    /// Packets that entered the emulator.
     pub offered: u64,
-    /// Packets that were lost.
+    /// Packets that the emulator lost.
     pub lost: u64,
 }
 

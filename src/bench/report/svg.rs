@@ -31,7 +31,7 @@ pub(super) const NARROW: Size = Size {
     class: "narrow",
 };
 
-/// Draws a plot.
+/// Returns a plot as an SVG element of this size.
 pub(super) fn draw(plot: &Plot, size: Size) -> String {
     let frame = Frame::new(plot, size);
     let mut svg = format!(

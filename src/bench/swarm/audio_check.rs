@@ -13,7 +13,7 @@ pub struct Heard {
     pub packets: u64,
     /// Packets that are not valid Opus.
     pub undecodable: u64,
-    /// Mean level, in dBFS.
+    /// Mean level of the received audio, in dBFS.
     pub level_dbfs: f64,
     /// Mean level of each tone that is looked for, in dBFS.
     pub tones_dbfs: Vec<(u32, f64)>,
@@ -73,7 +73,7 @@ impl AudioCheck {
         }
     }
 
-    /// Restarts the measurement.
+    /// Forgets all counts and levels; the decoder keeps its state.
     pub(super) fn restart(&mut self) {
         *self = AudioCheck {
             decoder: std::mem::take(&mut self.decoder),
@@ -81,7 +81,7 @@ impl AudioCheck {
         };
     }
 
-    /// Returns the results.
+    /// Returns the results since the last restart.
     pub(super) fn heard(&self, sources: u8) -> Heard {
         let windows = self.windows.max(1) as f64;
         let tones = self.tones_hz.iter().zip(&self.tone_energy);

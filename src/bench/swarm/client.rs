@@ -171,7 +171,7 @@ impl Client {
         self.drain(now, out);
     }
 
-    /// Closes the connection.
+    /// Closes the connection, so that the server notices at once.
     pub(super) fn close(&mut self, out: &mut Outgoing) {
         let _ = self.pc.close();
         while let Some(datagram) = self.pc.poll_write() {

@@ -1,4 +1,4 @@
-//! Many light WebRTC clients on one thread, which are the load.
+//! The load of a benchmark: many light WebRTC clients on one thread.
 //!
 //! ```text
 //! join (any thread)   offer -> target's signalling -> answer -> Client
@@ -74,7 +74,7 @@ pub enum SwarmError {
         /// The largest number of clients.
         limit: usize,
     },
-    /// The thread has ended.
+    /// The swarm's thread has ended.
     #[error("the thread of the clients has ended")]
     Gone,
 }
@@ -88,7 +88,7 @@ pub enum Role {
     Listener(ListenerKind),
 }
 
-/// How a client joins.
+/// The role of a client that joins, and whether its audio is checked.
 #[derive(Debug, Clone)]
 pub struct Joining {
     /// The role of the client.

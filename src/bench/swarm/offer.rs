@@ -108,7 +108,7 @@ impl Offerer {
             .with_crypto_provider(self.crypto.clone())
             .with_ice_connection_attempts(Some(CHECK_EVERY), Some(CHECKS))
             .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(keep_alive))
-            // This side nominates, and the first pair that works is good enough.
+            // The client nominates, and the first candidate pair that works is good enough.
             .with_host_acceptance_min_wait(Some(Duration::ZERO))
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .build()

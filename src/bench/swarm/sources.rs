@@ -220,7 +220,7 @@ fn noise(samples: usize) -> Vec<f32> {
     (0..samples).map(|_| amplitude * next()).collect()
 }
 
-/// Samples of 20 ms.
+/// Samples of a frame of 20 ms.
 const FRAME: usize = 960;
 
 /// The bitrate of the encoders, which is what browsers send by default.

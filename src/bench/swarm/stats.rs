@@ -8,7 +8,7 @@ use super::stream::Counts;
 /// The counters of all clients of a swarm between two instants.
 #[derive(Debug, Clone)]
 pub struct SwarmStats {
-    /// The duration, in seconds.
+    /// The duration of the measurement, in seconds.
     pub seconds: f64,
     /// Clients connected at the end.
     pub clients: usize,
@@ -38,7 +38,7 @@ pub struct SwarmStats {
 }
 
 impl SwarmStats {
-    /// Returns empty statistics.
+    /// Returns statistics without any counts.
     pub fn new() -> SwarmStats {
         SwarmStats {
             seconds: 0.0,

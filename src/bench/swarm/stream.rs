@@ -9,7 +9,7 @@ pub(super) struct Header {
     pub(super) ssrc: u32,
     pub(super) marker: bool,
     pub(super) sources: u8,
-    /// Bytes before the payload.
+    /// The length of the header, in bytes.
     pub(super) bytes: usize,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Counts {
     pub(super) sources: u8,
 }
 
-/// One client's incoming stream.
+/// The incoming stream of one client, judged packet by packet.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     ssrc: u32,
@@ -112,7 +112,7 @@ impl Stream {
         self.reported = (0, 0);
     }
 
-    /// Returns the counters.
+    /// Returns the counters since the last restart.
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }

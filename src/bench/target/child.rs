@@ -85,7 +85,7 @@ impl Drop for Process {
 pub(in crate::bench) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates a directory.
+    /// Creates a directory with a random name.
     pub(in crate::bench) fn new() -> Result<Directory, TargetError> {
         let name = format!(
             "mixminus-bench-{}-{:08x}",

@@ -59,7 +59,7 @@ impl Api {
         id_of("attach", &self.ask("attach", body).await?)
     }
 
-    /// Detaches a handle.
+    /// Detaches a handle, which removes its participant from the room.
     pub(super) async fn detach(&self, handle: u64) -> Result<(), TargetError> {
         let body = json!({"janus": "detach", "session_id": self.session, "handle_id": handle});
         self.ask("detach", body).await.map(|_| ())
@@ -201,7 +201,8 @@ const WAITING_REQUESTS: usize = 64;
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// Long because one thread of Janus serves all joins one after the other.
+/// The time limit for a response; long because one thread of Janus serves all joins one after the
+/// other.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub struct TargetOptions {
     /// Profile of the listeners' streams: for `self`, and every WHIP server that supports
     /// `?profile=`.
     pub profile: Option<Profile>,
-    /// Mixer threads of `self`.
+    /// The number of mixer threads, for `self`.
     pub mixers: Option<usize>,
     /// Packets in a participant's queue before it is mixed, for Janus.
     pub prebuffer: Option<u32>,
@@ -136,10 +136,10 @@ pub enum TargetError {
         /// The end of its log.
         said: String,
     },
-    /// The action needs root.
+    /// The action needs root privileges.
     #[error("{what} needs root privileges; run as root, or name a server that is already running")]
     NotRoot {
-        /// The action.
+        /// The action that needs root.
         what: &'static str,
     },
     /// The package cannot be installed.
@@ -153,7 +153,7 @@ pub enum TargetError {
     Namespace {
         /// The command that failed.
         step: String,
-        /// Its output.
+        /// The error output of the command.
         said: String,
     },
     /// A file or an address of this machine is not available.
@@ -170,7 +170,7 @@ pub enum TargetError {
     /// An HTTP request other than a join failed.
     #[error("{what} failed: {reason}")]
     Http {
-        /// The request.
+        /// What the request was to do.
         what: &'static str,
         /// The reason.
         reason: String,
@@ -194,14 +194,14 @@ pub enum TargetError {
     /// The target does not support the action.
     #[error("{target} does not support {what}")]
     Unsupported {
-        /// The target.
+        /// The name of the target.
         target: String,
         /// The action.
         what: &'static str,
     },
 }
 
-/// A running server.
+/// A running server to measure.
 ///
 /// If it was started here, dropping it also stops it, for instance when a measurement ends early.
 pub struct Target {

@@ -113,7 +113,7 @@ impl Whip {
     }
 }
 
-/// Long because a server under full load answers slowly.
+/// The time limit for a response; long because a server under full load answers slowly.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub(super) struct Scene<'a> {
     packets_total: u64,
 }
 
-/// A participant that sends.
+/// A participant that sends packets, and its position in them.
 struct Sender<'a> {
     id: ParticipantId,
     speech: &'a [Packet],

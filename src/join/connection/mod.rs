@@ -67,9 +67,9 @@ pub enum ConnectionError {
 /// Which of the machine's addresses a connection may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Those of all interfaces but loopback: the other side is on another machine.
+    /// The addresses of all interfaces but loopback: the other side is on another machine.
     Elsewhere,
-    /// Those of all interfaces and loopback: the other side may be on this machine.
+    /// The addresses of all interfaces and loopback: the other side may be on this machine.
     Anywhere,
     /// Only this address, because the path is known.
     From(IpAddr),
@@ -88,7 +88,7 @@ pub enum Link {
     Down,
 }
 
-/// One WebRTC connection.
+/// A WebRTC connection of a client to a server or to another client.
 pub struct Connection {
     peer: Arc<dyn PeerConnection>,
     sockets: Sockets,

@@ -185,7 +185,7 @@ pub fn read_all(source: &mut dyn Source) -> Result<Vec<f32>, PcmError> {
 /// The file formats that can be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// 16-bit WAV.
+    /// WAV with samples of 16 bits.
     Wav,
     /// Ogg Opus.
     Ogg,

@@ -130,7 +130,7 @@ fn tags() -> Vec<u8> {
     tags
 }
 
-/// Samples of 20 ms.
+/// Samples in a packet of 20 ms.
 const PACKET_SAMPLES: usize = 960;
 
 /// The bitrate of a recording: twice the default bitrate of the room's streams, so that the second

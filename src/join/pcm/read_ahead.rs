@@ -214,7 +214,7 @@ const STORE_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
 /// irregularity of a sound card.
 const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
-/// Samples of 10 ms.
+/// Samples read from the source at a time: 10 ms.
 const READ_SAMPLES: usize = 480;
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Recorder {
         }
     }
 
-    /// Appends silence.
+    /// Appends `samples` samples of silence.
     pub fn silence(&mut self, samples: u64) {
         self.at_samples += samples;
     }

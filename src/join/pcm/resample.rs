@@ -154,7 +154,8 @@ mod tests {
                 (amplitude(&out[..48_000], 440.0) - 0.5).abs() < 0.01,
                 "{rate_hz} Hz"
             );
-            // In phase with the original: no delay was added or removed.
+            // The output is compared in phase with the original: no delay may have been added or
+            // removed.
             let error = out[4_800..43_200]
                 .iter()
                 .zip(&sine(440.0, 48_000, 48_000)[4_800..43_200])

@@ -29,7 +29,7 @@ pub enum KeyEvent {
     Press,
     /// The key was released.
     Release,
-    /// The key was toggled.
+    /// The key was toggled: pressed if it was released, and released if it was pressed.
     Toggle,
     /// The list of monitored rooms was replaced.
     Monitor(Vec<MonitoredRoom>),

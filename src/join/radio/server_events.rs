@@ -16,12 +16,12 @@ pub enum ServerEvent {
         /// request.
         id: Option<u64>,
     },
-    /// The request waits in the queue.
+    /// The floor request waits in the queue.
     Queued {
         /// The id of the request.
         id: Option<u64>,
     },
-    /// The request is denied.
+    /// The floor request is denied.
     Denied {
         /// The id of the request.
         id: Option<u64>,
@@ -42,7 +42,7 @@ pub enum ServerEvent {
     Revoked {
         /// The room.
         room: String,
-        /// The participant.
+        /// The participant whose floor is revoked.
         who: String,
         /// The time until the participant is no longer heard.
         grace: Duration,
@@ -56,7 +56,7 @@ pub enum ServerEvent {
     Stopped {
         /// The room.
         room: String,
-        /// The participant.
+        /// The participant who has released the floor.
         who: String,
     },
     /// The settings of a room.
