@@ -429,8 +429,8 @@ impl Door {
     }
 }
 
-/// Passes bytes on in both directions until the server answers; returns the start of the answer,
-/// with the complete head.
+/// Passes the client's bytes on to the server until the server answers; returns the start of the
+/// answer, with the complete head, which has not been passed on yet.
 async fn pass_request(client: &mut TcpStream, server: &mut TcpStream) -> Vec<u8> {
     let (mut up, mut down) = ([0; 4_096], [0; 4_096]);
     let mut answer = Vec::new();

@@ -45,7 +45,7 @@ async fn firefox_and_chromium_pages_hear_each_other_but_not_themselves() {
     ];
     for (phase, ann_hears, fox_hears) in phases {
         let pages = [
-            // Firefox sends its tone 8 dB below the others.
+            // Firefox sends its tone 8 dB quieter than the other clients.
             ("Ann", ann_hears, FOX_HZ, TONES_HZ[0], -26.0..-14.0),
             ("Fox", fox_hears, TONES_HZ[0], FOX_HZ, -18.0..-6.0),
         ];

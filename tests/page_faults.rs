@@ -103,7 +103,7 @@ fn join(control: &mut MixerControl, id: u32) {
     }
 }
 
-/// Lets the participants `talkers` talk for 40 packets each, in real time.
+/// Lets the participants `talkers` talk for `PACKETS` packets each, in real time.
 fn talk(
     network: &mut NetworkEnds,
     control: &MixerControl,

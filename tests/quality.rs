@@ -301,8 +301,8 @@ impl Pair {
         });
     }
 
-    /// Ends the call, finds the pieces of the voice in the recording, and writes each piece and
-    /// what was heard of it to files; returns the paths.
+    /// Ends the call, finds the voice in the recording, and writes each piece of the voice and what
+    /// was heard of it to files; returns the paths.
     async fn finish(self, finder: &mut Finder) -> Vec<PathBuf> {
         let (sent, received) = (self.talker.stats().await, self.listener.stats().await);
         let passage = self.relay.passage();

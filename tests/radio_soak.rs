@@ -379,8 +379,8 @@ fn nothing_is_sent(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// Lets all radios leave and ends the rooms. Asserts that the server has removed the radios that
-/// vanished before.
+/// Lets all radios leave and deletes the rooms. Asserts that the server removes all participants,
+/// also those that vanished.
 fn everybody_leaves(mut crews: Vec<Crew>) {
     let world = crews[0].world;
     for user in everybody(&mut crews) {

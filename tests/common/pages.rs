@@ -67,7 +67,7 @@ pub async fn run(
 /// never be audible.
 ///
 /// - `heard`: the index of the talker in [`NAMES`], or `None` if no participant talks.
-/// - `name`: the listener.
+/// - `name`: the name of the listener.
 pub fn judge(phase: &str, heard: Option<usize>, name: &str, pcm: &[f32]) {
     assert!(
         pcm.len() >= 2 * RATE,
