@@ -20,10 +20,10 @@ const PROFILES: [SrtpProfile; 3] = [
     SrtpProfile::Gcm256,
 ];
 
-/// A payload of Opus at 32 kbit/s, 20 ms.
+/// The size of an Opus payload of 20 ms at 32 kbit/s.
 const PAYLOAD_BYTES: usize = 80;
 
-/// Fixed header, three contributing sources and their levels.
+/// The size of an RTP header: the fixed part, three contributing sources and their levels.
 const HEADER_BYTES: usize = 12 + 12 + 8;
 
 fn packet(number: u32) -> OutPacket {
@@ -76,7 +76,8 @@ fn write(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let (packet, now) = (packet(number), Instant::now());
                     number += 1;
-                    // As the network thread does: no more at once than fit into one system call.
+                    // As in the network thread, a batch holds at most as many packets as fit into
+                    // one system call.
                     for batch in listeners.chunks_mut(64) {
                         for listener in batch {
                             assert!(listener.write(&packet, to, now, &mut out));

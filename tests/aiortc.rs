@@ -83,8 +83,8 @@ async fn aiortc_client_joins_talks_hears_the_others_and_leaves() {
 /// The tests run one after the other: levels judged to 40 dB must not suffer from shared cores.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// In a push-to-talk room, by the simplest means: `PUT` and `DELETE` on the session's floor
-/// resource.
+/// The client takes the floor of a push-to-talk room by the simplest means: `PUT` and `DELETE` on
+/// the session's floor resource.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aiortc_client_takes_the_floor_over_http_with_every_codec() {
     let _alone = ALONE.lock().await;
@@ -137,8 +137,8 @@ fn settled(heard: &[f32]) -> Vec<f32> {
     heard[4 * RATE..heard.len() - 2 * RATE].to_vec()
 }
 
-/// Asserts that both other tones are heard and that the client's own tone is always at least 40 dB
-/// below them.
+/// Asserts that a participant hears both other tones, and its own tone always at least 40 dB below
+/// them.
 fn judge(name: &str, own_hz: f64, heard: &[f32]) {
     let own = line(heard, own_hz);
     let others = TONES_HZ.iter().filter(|hz| **hz != own_hz);

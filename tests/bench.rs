@@ -25,7 +25,8 @@ fn bench(arguments: &[&str]) -> HashMap<String, f64> {
         .collect()
 }
 
-/// Asserts that every packet arrived, except those of ticks that the server reports as missed.
+/// Asserts that every packet arrived at the clients, except those of ticks that the server reports
+/// as missed.
 fn assert_complete(values: &HashMap<String, f64>, clients: &str) {
     let value = |name: &str| values[&format!("{clients}_{name}")];
     let excused = value("misses") > 0.0;
@@ -46,12 +47,12 @@ fn bench_load_listeners_receive_every_packet_and_hear_both_talkers() {
     let value = |name: &str| values.get(name).copied().unwrap_or(f64::NAN);
     assert_complete(&values, "clients_6");
     assert!(value("nobody_rss_mb") > 1.0, "its process was seen");
-    // Ears 0 and 1 belong to the talkers, the others to listeners.
+    // Audio checks 0 and 1 belong to the talkers, the others to listeners.
     for ear in 0..4 {
         let tone = |hz: u32| value(&format!("clients_6_ear_{ear}_{hz}_hz_dbfs"));
         assert!(value(&format!("clients_6_ear_{ear}_packets")) > 0.0);
-        // Each tone is sent at -23 dBFS. At its own frequency a talker hears only what the codec
-        // makes up between packets.
+        // Each tone is sent at -23 dBFS. At the frequency of its own tone a talker hears only what
+        // the codec makes up between packets.
         let (first, second) = (tone(400), tone(570));
         match ear {
             0 => assert!(second > -30.0 && first < second - 15.0, "{values:#?}"),

@@ -30,8 +30,8 @@ async fn chromium_pages_and_headless_client_hear_each_other_but_not_themselves()
     let said = NAMES.map(|name| files.join(format!("{name}-says.wav")));
     let heard = NAMES.map(|name| files.join(format!("{name}-hears.wav")));
     for (file, hz) in said.iter().zip(TONES_HZ) {
-        // Longer than the test takes on the slowest machine. When Chromium's fake microphone starts
-        // the file again there is a gap, and a gap is noise at every frequency.
+        // The file is longer than the test takes on the slowest machine: when Chromium's fake
+        // microphone starts the file again there is a gap, and a gap is noise at every frequency.
         write_tone(file, hz, 120);
     }
     let mut cem = Process::join([
@@ -58,7 +58,7 @@ async fn chromium_pages_and_headless_client_hear_each_other_but_not_themselves()
             heard[1].display()
         ),
         "--seconds=12".to_owned(),
-        // The time that the Opus encoders and the jitter buffers need to settle.
+        // The seconds that the Opus encoders and the jitter buffers need to settle.
         "--settle=4".to_owned(),
         "--timeout=60".to_owned(),
         format!("--screenshots={}", screenshots.display()),
@@ -108,8 +108,8 @@ fn judge_page(page: &Value, name: &str, screenshot: &Path) {
     );
 }
 
-/// Asserts that both other tones are heard and that the participant's own tone is always at least
-/// 40 dB below them.
+/// Asserts that a participant hears both other tones, and its own tone always at least 40 dB below
+/// them.
 fn judge(own: usize, name: &str, heard: &[f32]) {
     let others: Vec<f64> = TONES_HZ
         .into_iter()

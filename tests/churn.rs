@@ -19,18 +19,18 @@ use client::Client;
 use mixminus::bench::procfs::Sample;
 use rtc::sansio::Protocol;
 
-/// Joins before the first measurement: until then all buffers, arenas and worker threads that the
-/// process keeps have been made.
+/// The number of joins before the first measurement: until then all buffers, arenas and worker
+/// threads that the process keeps have been made.
 const WARM_UP: usize = 200;
 
-/// Joins between the first and the second measurement.
+/// The number of joins between the first and the second measurement.
 const MEASURED: usize = 1_000;
 
-/// Clients that are connected at one time, four in each room.
+/// The number of clients that are connected at one time, four in each room.
 const TOGETHER: usize = 8;
 
-/// Clients with `Manner::Vanishes` before and after the warm-up; as many more have
-/// `Manner::NeverComes`.
+/// The number of clients with `Manner::Vanishes` in the warm-up and in the measured joins. As many
+/// more have `Manner::NeverComes`.
 const VANISHING: [usize; 2] = [40, 20];
 
 /// The bound on the growth of allocated memory, that of Rust and of libopus together. Measured: 97
@@ -42,7 +42,8 @@ const MAX_LIVE_GROWTH_KIB: i64 = 192;
 /// arenas: 2 to 10 MiB in most runs, and no more after 2,400 joins than after 1,000.
 const MAX_RESIDENT_GROWTH_KIB: i64 = 16 * 1024;
 
-/// The server removes a peer that never connected after 10 s, and one that fell silent after 26 s.
+/// The longest wait until the server has removed all peers: it removes a peer that never connected
+/// after 10 s, and one that fell silent after 26 s.
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]
@@ -97,8 +98,8 @@ enum Manner {
 }
 
 impl Manner {
-    /// Clients whose sessions have to time out come first: their timeouts run while the others join
-    /// and leave.
+    /// Chooses the manner of client `number`. Clients whose sessions have to time out come first:
+    /// their timeouts run while the others join and leave.
     fn of(number: usize, vanishing: usize) -> Manner {
         match number {
             number if number < vanishing => Manner::Vanishes,
@@ -174,7 +175,7 @@ impl Calls {
         }
     }
 
-    /// Lets all clients talk for half a second.
+    /// Lets all these clients talk for half a second.
     fn talk(&mut self, clients: &mut [(Client, String, Manner)], tone: &[&'static [u8]]) {
         for packet in &tone[..25] {
             let next = Instant::now() + Duration::from_millis(20);
@@ -199,7 +200,7 @@ fn turn(clients: &mut [(Client, String, Manner)]) {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-/// The resources that the process holds.
+/// The memory, descriptors and threads that the process holds.
 struct Held {
     live_kib: i64,
     resident_kib: i64,

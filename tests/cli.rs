@@ -1,4 +1,4 @@
-//! The binary as a process: its exit status, its output and its end.
+//! Runs the binary as a process: its exit status, its output and how it ends.
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};

@@ -23,7 +23,7 @@ use mixminus::join::tap::Tap;
 use rtc::rtp::header::Header;
 use tokio::time::{sleep, timeout};
 
-/// How many talkers are killed, each at another moment between two packets.
+/// The number of talkers that are killed, each at another moment between two of its packets.
 const KILLS: usize = 5;
 
 /// How long each talker talks before it is killed.
@@ -47,8 +47,8 @@ async fn killed_client_falls_silent_at_once_and_is_removed_within_half_a_minute(
 
     let killed = kill_talkers(&server, &tone, &ear).await;
 
-    // All participants but the listener are removed, each reported as lost, the last one at most 30
-    // s after its kill.
+    // The server removes all participants but the listener and reports each of them as lost, the
+    // last one at most 30 s after its kill.
     let patience = Duration::from_secs(30);
     let waited = server
         .until("lobby", patience, |names| names == ["ear"])
@@ -82,7 +82,8 @@ async fn killed_client_falls_silent_at_once_and_is_removed_within_half_a_minute(
     assert!(percentile(&at_the_wire, 0.5) <= 200.0, "{at_the_wire:.0?}");
 }
 
-/// Lets one talker after the other be heard and kills it; returns the instant of each kill.
+/// Lets one talker after the other talk, and kills each once it is heard; returns the instant of
+/// each kill.
 async fn kill_talkers(server: &TestServer, tone: &Path, ear: &Ear) -> Vec<Instant> {
     let mut killed = Vec::new();
     for number in 0..KILLS {
@@ -109,12 +110,13 @@ async fn kill_talkers(server: &TestServer, tone: &Path, ear: &Ear) -> Vec<Instan
     killed
 }
 
-/// The level of each frame, with its instant.
+/// A tap of the listener that records the level of each frame, with its instant.
 #[derive(Default)]
 struct Ear {
-    /// Packets decoded as they arrived.
+    /// The level of each packet, decoded as it arrived.
     arrived: Mutex<Vec<(Instant, f32)>>,
-    /// Frames as a loudspeaker would have played them, after the client's own jitter buffer.
+    /// The level of each frame as a loudspeaker would have played it, after the client's own jitter
+    /// buffer.
     played: Mutex<Vec<(Instant, f32)>>,
     decoder: Mutex<Option<opus::Decoder>>,
 }

@@ -1,4 +1,5 @@
-//! Constrained clients: low bitrates, slow processors, small buffers, changing addresses, no Opus.
+//! Calls of constrained clients: low bitrates, slow processors, small buffers, changing addresses,
+//! no Opus.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -25,7 +26,7 @@ use mixer::packet::Payload;
 const SECOND: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_millis(20);
 
-/// IPv4 and UDP headers.
+/// The size of the IPv4 and UDP headers of a datagram.
 const HEADERS_BYTES: usize = 20 + 8;
 
 /// Runs several clients side by side, each for about a millisecond in turn, until `each` returns
@@ -62,7 +63,8 @@ fn talk(clients: &mut [Client], limit: Duration, packets: impl IntoIterator<Item
     });
 }
 
-/// Posts a client's offer with this query and applies the answer.
+/// Posts a client's offer, changed by `edit`, and applies the answer; returns the path of the
+/// session. A query may follow the room's name.
 fn join(
     host: &Host,
     client: &mut Client,
@@ -91,7 +93,7 @@ fn little(offer: String) -> String {
     lines.collect()
 }
 
-/// A voice as Opus packets of 20 ms.
+/// Returns this many seconds of a voice as Opus packets of 20 ms.
 fn speech(seconds: usize) -> Vec<&'static [u8]> {
     let encoding = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&encoding);
@@ -106,7 +108,8 @@ fn speech(seconds: usize) -> Vec<&'static [u8]> {
         .collect()
 }
 
-/// Bits per second that a client received between two instants, IP and UDP headers included.
+/// Returns the bits per second that a client received between two instants, IP and UDP headers
+/// included.
 fn bps(client: &Client, from: Instant, until: Instant) -> f64 {
     let came = client
         .wire
@@ -116,7 +119,7 @@ fn bps(client: &Client, from: Instant, until: Instant) -> f64 {
     bytes as f64 * 8.0 / (until - from).as_secs_f64()
 }
 
-/// Number of datagrams of each kind that a client received between two instants.
+/// Returns the number of datagrams of each kind that a client received between two instants.
 fn kinds(client: &Client, from: Instant, until: Instant) -> Vec<(Kind, usize)> {
     [Kind::Stun, Kind::Dtls, Kind::Rtp, Kind::Rtcp]
         .map(|kind| {
@@ -207,8 +210,8 @@ fn server_sends_no_packet_longer_than_the_receivers_maxptime() {
     host.stop();
 }
 
-/// The server answers a DTLS flight in a millisecond; a microcontroller needs seconds for each of
-/// its own.
+/// The server answers a DTLS flight in a millisecond. A microcontroller needs seconds for each
+/// flight of its own.
 #[test]
 fn server_waits_for_a_slow_dtls_handshake_in_both_roles() {
     let host = Host::start();
@@ -268,7 +271,7 @@ fn sdp_answer_to_every_offer_fits_into_4096_bytes() {
     host.stop();
 }
 
-/// A client whose address changes and that does not know it.
+/// The client's address changes, as behind a NAT, without the client noticing.
 #[test]
 fn server_follows_a_client_to_the_new_address_of_its_connectivity_checks() {
     let host = Host::start();
@@ -303,13 +306,14 @@ fn server_follows_a_client_to_the_new_address_of_its_connectivity_checks() {
         .texts
         .is_empty()));
     run(&mut clients, 12 * SECOND, |_| false);
-    // Without consent the session would have ended by now; it is still the one that was joined.
+    // If the checks from the new address did not count as consent, the session would have ended by
+    // now. The client still has the session that it joined.
     assert!(clients[1].connected);
     host.leave(&session);
     host.stop();
 }
 
-/// One second of 440.5 Hz at -20 dBFS as mu-law packets of 20 ms.
+/// Returns one second of 440.5 Hz at -20 dBFS as mu-law packets of 20 ms.
 fn telephone_tone() -> Vec<&'static [u8]> {
     let sample = |at| 0.1 * (std::f32::consts::TAU * 440.5 * at as f32 / 8_000.0).sin();
     let bytes: Vec<u8> = (0..8_000).map(|at| Law::Mu.compress(sample(at))).collect();
@@ -390,7 +394,7 @@ fn g711_client_hears_and_is_heard_by_opus_and_g711_clients() {
     println!("by Opus: {tone:.4}, and {rest:.4}");
     assert!((0.09..0.11).contains(&tone) && rest < 0.02, "{tone} {rest}");
 
-    // And in the other direction.
+    // The same in the other direction.
     let before = clients[0].packets.len();
     clients.swap(0, 2);
     talk(&mut clients, 5 * SECOND, call::tone().repeat(2));
@@ -404,8 +408,8 @@ fn g711_client_hears_and_is_heard_by_opus_and_g711_clients() {
     host.stop();
 }
 
-/// One talker and many listeners: two seconds after the last word, only consent checks and reports
-/// are sent.
+/// Asserts that a room with one talker and `listeners` listeners falls silent: two seconds after
+/// the last word, only consent checks and reports are sent.
 fn a_crowd_falls_silent(listeners: usize) {
     let host = Host::start();
     let room = format!("{{\"max_participants\":{}}}", listeners + 1);
@@ -416,7 +420,7 @@ fn a_crowd_falls_silent(listeners: usize) {
     for at in 0..clients.len() {
         let client = &mut clients[at];
         join(&host, client, "crowd", if at == 0 { same } else { little });
-        // Handshakes are cheapest a few at a time.
+        // Handshakes are cheapest when a few clients make them at a time.
         run(&mut clients[at / 8 * 8..=at], 200 * FRAME, |some| {
             at % 8 < 7 || some.iter().all(|it| it.connected)
         });

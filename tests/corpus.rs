@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use mixminus::bench::procfs::Sample;
 
-/// Mutations of each target's corpus, unless `MUTATION_TIME` is over before.
+/// The number of mutations of each target's corpus, unless `MUTATION_TIME` is over before.
 const MUTATIONS: usize = 20_000;
 
 /// Time limit for the mutations; the environment variable `CORPUS_SECONDS` overrides it.
 const MUTATION_TIME: Duration = Duration::from_millis(2_500);
 
-/// The longest input, as HTTP bodies and datagrams are no longer either.
+/// The longest input: HTTP bodies and datagrams are no longer.
 const MAX_INPUT_BYTES: usize = 64 * 1024;
 
-/// What a target may still hold after all inputs: its statics and the allocator's slack.
+/// The memory that a target may still hold after all inputs: its statics and the allocator's slack.
 const MAX_GROWTH_KIB: u64 = 64 * 1024;
 
 macro_rules! replayed {
@@ -85,7 +85,7 @@ fn replay(name: &str, target: fn(&[u8]), also: &[&str]) {
         slowest = slowest.max(begin.elapsed());
         mutations += 1;
     }
-    // The other targets run in parallel in the same process: the bound includes their memory.
+    // The other targets run in parallel in the same process, so the bound includes their memory.
     let grown_kib = resident_kib().saturating_sub(before_kib);
     println!(
         "{name}: {} files, {mutations} mutations, slowest {slowest:?}, {grown_kib} KiB more",

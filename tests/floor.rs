@@ -44,7 +44,8 @@ const HEARD_DB: f64 = -20.0;
 /// A participant who is not heard has at most this level: 60 dB below a tone.
 const UNHEARD_DB: f64 = -72.0;
 
-/// A participant whose microphone is always on: the server decides whether it is heard.
+/// A participant whose microphone is always on: only the server decides whether the participant is
+/// heard.
 struct Radio {
     client: Client,
     told: EventLog,
@@ -68,7 +69,7 @@ impl Radio {
             heard,
             hz,
         };
-        // The data channel is open once the first command passes.
+        // The data channel is open once a command can be sent on it.
         let opened = async {
             while !radio.say(json!({"command":"floor_position"})).await {
                 sleep(Duration::from_millis(20)).await;
@@ -113,8 +114,8 @@ impl Ear {
         Ear { client, heard }
     }
 
-    /// Waits until all of these participants are heard, or until none of them is: what was sent
-    /// before arrives a little later.
+    /// Waits until all of these participants are heard, or until none of them is (`are_heard`). A
+    /// change takes a moment, because sound that was sent before it arrives a little later.
     async fn until(&self, radios: &[&Radio], are_heard: bool) {
         let changed = async {
             loop {
@@ -165,7 +166,8 @@ async fn floor_is_granted_to_one_of_two_simultaneous_requests_and_the_denial_nam
     println!("one has it: {levels:.0?} dBFS");
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
 
-    // The loser waits in the queue, and is told when the floor is theirs.
+    // The participant who was not granted the floor waits in the queue, and is told when they are
+    // granted it.
     loser.press().await;
     let queued = loser.told.wait("floor_queued", 2, SOON).await;
     assert_eq!(queued["position"], 1);
@@ -196,8 +198,8 @@ async fn floor_is_granted_to_one_of_two_simultaneous_requests_and_the_denial_nam
     server.stop().await;
 }
 
-/// Lets two participants request the floor at the same time; returns the one who was granted it and
-/// the one who was denied it.
+/// Lets two participants request the floor at the same time; returns the participant who was
+/// granted it and the participant who was not.
 async fn press_at_once<'a>(one: &'a Radio, other: &'a Radio) -> (&'a Radio, &'a Radio) {
     let both = [one, other];
     let press = json!({"command":"floor_request","queue":false});
@@ -254,10 +256,12 @@ async fn floor_holder_beyond_the_talk_limit_is_revoked_and_then_not_heard() {
         ),
         (&json!(2), &json!(500), &json!(ann.id()))
     );
-    // The first note of the grant tone is sent to the holder only.
+    // Only the holder is sent the grant tone; `notes` are the levels of its first note at the
+    // holder and at a listener.
     let notes = [&ann.heard, &ear.heard].map(|it| loudest_db(&it.pcm(), GRANT_HZ));
     println!("the tone of a grant, to her and to the others: {notes:.0?} dBFS");
-    // The start of the holder's voice, which all the others hear, contains some of every frequency.
+    // The start of the holder's voice, which all other participants hear, contains some of every
+    // frequency.
     assert!(notes[0] > -40.0 && notes[1] < notes[0] - 12.0, "{notes:?}");
     ann.told.wait("floor_idle", 1, SOON).await;
     println!("idle after {:?}", at.elapsed());
@@ -278,7 +282,8 @@ async fn floor_holder_beyond_the_talk_limit_is_revoked_and_then_not_heard() {
     server.stop().await;
 }
 
-/// The default of T1 (end of media), and what a busy machine may add.
+/// How long the server may take to notice that a holder sends nothing: the default of T1 (end of
+/// media), and what a busy machine may add.
 const END_OF_MEDIA: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(300);
 
@@ -358,7 +363,7 @@ async fn client_takes_the_implicit_floor_by_talking_without_sending_messages() {
     server.stop().await;
 }
 
-/// The first note of the tone that tells a participant that it was granted the floor.
+/// The first note of the tone that the server plays to a participant that is granted the floor.
 const GRANT_HZ: f64 = 880.0;
 
 /// Returns the level of a note of 60 ms where it is loudest.
@@ -375,7 +380,8 @@ fn last(pcm: &[f32], count: usize) -> Vec<f32> {
     last
 }
 
-/// A TCP proxy that learns a client's session, which only that client is told.
+/// A TCP proxy for a client's join. It learns the client's session from the response, which only
+/// that client gets.
 struct Door {
     address: SocketAddr,
     session: Arc<Mutex<Option<String>>>,
@@ -423,8 +429,8 @@ impl Door {
     }
 }
 
-/// Passes bytes on until the server answers; returns the start of the answer, with the complete
-/// head.
+/// Passes the client's bytes on to the server until the server answers; returns the start of the
+/// answer, with the complete head, which has not been passed on yet.
 async fn pass_request(client: &mut TcpStream, server: &mut TcpStream) -> Vec<u8> {
     let (mut up, mut down) = ([0; 4_096], [0; 4_096]);
     let mut answer = Vec::new();

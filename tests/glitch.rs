@@ -1,4 +1,5 @@
-//! A tone of a minute through the server: nothing of it is cut out, repeated, swapped or faded.
+//! Sends a tone of a minute through the server: nothing of it may be cut out, repeated, swapped or
+//! faded.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -22,17 +23,19 @@ use mixminus::join::media::MediaOptions;
 use mixminus::join::tap::Tap;
 use serde_json::Value;
 
-/// At 1,000 Hz a repeated frame would go unnoticed, because 20 ms hold whole periods of it.
+/// The frequency of the tone. At 1,000 Hz a repeated frame would go unnoticed, because 20 ms hold
+/// whole periods of it.
 const HZ: f64 = 925.0;
 
-/// The first 3 s and the last half second are not judged (`tests/tools/README.md` gives the
-/// reason); one second is a margin.
+/// The part of a recording that is not judged: the first 3 s and the last half second
+/// (`tests/tools/README.md` gives the reason), and one second as a margin.
 const NOT_JUDGED: Duration = Duration::from_millis(4_500);
 
-/// How much sound is judged in all, in several attempts if the machine stalls.
+/// How much sound is judged in all, over several attempts if the machine stalls.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The length of the shortest attempt: even after a stall at its start some sound is left to judge.
+/// The length of the shortest attempt: even after a stall at its start, some sound is left to
+/// judge.
 const SHORTEST: Duration = Duration::from_secs(15);
 
 /// How long a stall affects a playout: until its delay has grown and is back to normal.
@@ -66,8 +69,8 @@ async fn server_passes_a_minute_of_tone_without_a_glitch() {
     );
 }
 
-/// What was found in a tone: how much of it was judged, and the number of excused deviations of
-/// each kind.
+/// The findings in a tone: how much of it was judged, and the number of excused deviations of each
+/// kind.
 #[derive(Debug, Default)]
 struct Found {
     judged: Duration,
@@ -75,7 +78,7 @@ struct Found {
     concealments: usize,
 }
 
-/// Listens to a tone for `talk`; panics if a glitch has no excuse.
+/// Sends a tone for `talk` and judges what a listener heard; panics if a glitch has no excuse.
 async fn listen(server: &TestServer, talk: Duration) -> Found {
     let (heard, ear) = (Heard::default(), Arc::<Ear>::default());
     let watch = SchedulerWatch::start();
@@ -169,14 +172,14 @@ impl Recording {
         }
     }
 
-    /// Whether a stall of the machine may be audible at this place of the recording.
+    /// Whether a stall of the machine may be audible at position `at` of the recording.
     fn was_disturbed(&self, at: Duration) -> bool {
         let heard = self.began + at;
         let until = heard + Duration::from_millis(300);
         self.watch.was_disturbed(heard - AFTERMATH, until)
     }
 
-    /// The concealment that is heard at this place of the recording, if any.
+    /// The instant of the concealment that is heard at this place of the recording, if any.
     fn concealment(&self, from: Duration, to: Duration) -> Option<Instant> {
         let heard = self.began + from;
         // The listener counts a concealment when the late packet arrives, and its counter is read
@@ -206,7 +209,7 @@ async fn watch_for_concealments(listener: &Client, talk: Duration) -> Vec<Instan
     concealments
 }
 
-/// Whether a deviation is one of two known seams, which turn the phase of the tone slightly, for a
+/// Whether a deviation is one of two known seams. Both turn the phase of the tone slightly, for a
 /// few milliseconds and with noise at least 20 dB below it. libopus at times changes its mode on a
 /// tone: on the second leg that is up to 0.3 rad (`tests/tools/README.md`). A playout that changes
 /// its delay inserts or removes whole periods, to the nearest sample: 0.08 rad. The smallest real
@@ -223,7 +226,7 @@ fn is_a_seam(glitch: &Value) -> bool {
         && lasts < 0.016
 }
 
-/// Concealments allowed in a minute: one packet in a thousand. A stall too short for
+/// The number of concealments allowed in a minute: one packet in a thousand. A stall too short for
 /// [`SchedulerWatch`] makes a packet late for the listener if it delays a tick that already waited.
 /// How much a concealment disturbs the tone depends on its length and on the phase at which the
 /// tone returns: up to 1.5 rad.
@@ -232,9 +235,9 @@ const MAX_CONCEALMENTS: usize = 3;
 /// The longest concealment: one packet and both its edges.
 const LONGEST_CONCEALMENT: Duration = Duration::from_millis(40);
 
-/// Seams allowed in a minute: twice fourteen. A playout delay that grows by a tick and shrinks
-/// again is fourteen splices, and a machine that now and then stamps packets late causes two such
-/// changes a minute.
+/// The number of seams allowed in a minute: twice fourteen. A playout delay that grows by a tick
+/// and shrinks again makes fourteen splices, and a machine that now and then stamps packets late
+/// causes two such changes a minute.
 const MAX_SEAMS: usize = 28;
 
 /// Records when the recording began.

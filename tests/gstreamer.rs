@@ -15,7 +15,7 @@ use common::channel::Channel;
 use common::tools;
 use serde_json::Value;
 
-/// On no frequency grid, and not a tone of the headless clients.
+/// The client's tone, which is on no frequency grid and is not a tone of the headless clients.
 const HZ: f64 = 925.3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

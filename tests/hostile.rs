@@ -1,8 +1,8 @@
-//! A call of two participants continues whatever strangers, spoofers and a hostile participant send
-//! to the server.
+//! A call of two participants continues, whatever strangers, spoofers and a hostile participant
+//! send to the server.
 //!
-//! Ann and Bob talk to each other all the time. What each receives is recorded packet by packet,
-//! and judged over the time of each attack. `http.rs` has the attacks on HTTP; this file has only
+//! Ann and Bob talk to each other all the time. Each packet that they receive is recorded, and
+//! judged over the time of each attack. `http.rs` has the attacks on HTTP; this file has only
 //! attacks that could disturb a call.
 
 #[path = "hostile/attacks.rs"]
@@ -30,7 +30,7 @@ use scheduler_watch::{ATTEMPTS, SchedulerWatch};
 /// How long each attack lasts.
 const ATTACK: Duration = Duration::from_millis(1_500);
 
-/// Attacks on the media port from an unknown address.
+/// Strangers attack the media port from an unknown address.
 #[test]
 fn call_continues_under_attack_from_unknown_addresses_which_get_no_answer() {
     let host = Host::start();
@@ -52,7 +52,7 @@ fn call_continues_under_attack_from_unknown_addresses_which_get_no_answer() {
     host.stop();
 }
 
-/// The same attacks while a participant joins: the join takes at most one retransmission longer.
+/// Strangers attack while a participant joins: the join takes at most one retransmission longer.
 #[test]
 fn join_takes_at_most_100_ms_longer_under_attack_from_unknown_addresses() {
     let host = Host::start();
@@ -73,7 +73,7 @@ fn join_takes_at_most_100_ms_longer_under_attack_from_unknown_addresses() {
     host.stop();
 }
 
-/// The same attacks from Ann's own address, as an attacker on the path could send them.
+/// The attacks come from Ann's own address, as an attacker on the network path could send them.
 #[test]
 fn call_continues_under_attack_from_a_participants_spoofed_address() {
     let host = Host::start();
@@ -123,15 +123,15 @@ fn server_sends_strangers_nothing_but_stun() {
         checks += 1;
     }
     println!("stun_to_the_victim,{checks},for 50");
-    // The server answers each connectivity check and checks the address in turn, as ICE requires;
-    // it sends nothing else there.
+    // The server answers each connectivity check and checks the address in turn, as ICE requires.
+    // It sends nothing else to that address.
     assert!((50..=4 * 50).contains(&checks), "{checks}");
     host.leave(&session);
     pair.hang_up();
     host.stop();
 }
 
-/// Attacks that a participant can make with valid SRTP.
+/// A participant attacks with valid SRTP, by packets that no regular client sends.
 #[test]
 fn call_continues_beside_a_hostile_participant() {
     let host = Host::start();
@@ -172,7 +172,7 @@ fn call_continues_beside_a_hostile_participant() {
     host.stop();
 }
 
-/// Sessions that never connect, and HTTP connections that send nothing.
+/// Strangers hold sessions that never connect, and HTTP connections on which they send nothing.
 #[test]
 fn call_continues_beside_unconnected_sessions_and_idle_connections() {
     const IDLE: usize = 400;
@@ -215,8 +215,8 @@ fn call_continues_beside_unconnected_sessions_and_idle_connections() {
     host.stop();
 }
 
-/// Measures a time again until it is within `limit`, and returns it. Panics if it never is, or if
-/// it exceeds the limit three times while the machine is calm.
+/// Repeats a measurement until the time is within `limit`, and returns that time. Panics if it
+/// never is, or if it exceeds the limit three times while the machine does not stall.
 fn soon(what: &str, limit: Duration, mut measure: impl FnMut() -> Duration) -> Duration {
     let watch = SchedulerWatch::start();
     let mut calm = 0;
@@ -258,7 +258,7 @@ fn connect(host: &Host, attack: Option<&Attack>) -> Duration {
     let mut datagrams = attack.iter().flat_map(|attack| &attack.datagrams).cycle();
     assert!(client.run(Duration::from_secs(10), |client| {
         if let Some(datagram) = datagrams.next() {
-            // From another address and, worse, from the joining client's own.
+            // The attack comes from another address and, worse, from the joining client's own.
             let _ = stranger.send_to(datagram, media);
             let _ = client.socket.send_to(datagram, media);
         }

@@ -1,6 +1,6 @@
-//! The HTTP interface: every status of the contract, problem documents, CORS, rooms, WebSocket,
-//! data channel, and requests that no well-behaved client sends. Each test runs a whole server on
-//! ports of its own.
+//! Tests of the HTTP interface: every status of the contract, problem documents, CORS, rooms,
+//! WebSocket, data channel, and requests that no well-behaved client sends. Each test runs a whole
+//! server on ports of its own.
 
 #[path = "transport/client.rs"]
 mod client;

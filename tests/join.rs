@@ -20,7 +20,7 @@ use mixminus::join::whip_client::WhipEndpoint;
 use mixminus::join::{JoinArgs, JoinError};
 use rtc::rtp::header::Header;
 
-/// A sine of 440 Hz.
+/// A source that plays a sine of 440 Hz.
 struct Sine {
     at: usize,
     end: usize,
@@ -42,7 +42,7 @@ fn sine(seconds: usize) -> Option<Box<dyn Source>> {
     Some(Box::new(Sine { at: 0, end }))
 }
 
-/// Keeps the recorded samples.
+/// A sink that keeps the recorded samples in memory.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<f32>>>);
 
@@ -56,7 +56,7 @@ impl Sink for Memory {
     }
 }
 
-/// Keeps the instants and timestamps of the frames taken and of the packets sent.
+/// A tap that keeps the instants and timestamps of the frames taken and of the packets sent.
 #[derive(Default)]
 struct Passed {
     taken: Mutex<Vec<(Instant, u32)>>,
@@ -114,10 +114,10 @@ const PLAY: Duration = Duration::from_secs(3);
 /// How long the tone is played after a reconnection.
 const PLAY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the test waits for a recording that must not be made.
+/// How long the test waits to see that no recording is made.
 const IN_VAIN: Duration = Duration::from_millis(200);
 
-/// Waits until packets come back to a client.
+/// Waits until the client receives the packets that the peer echoes.
 async fn until_it_receives(client: &Client) {
     let received = async {
         while client.stats().await.received_packets == 0 {
@@ -204,7 +204,7 @@ async fn listener_offers_to_receive_and_sends_nothing() {
     client.leave().await.unwrap();
     assert!(echo.offers()[0].contains("a=recvonly"));
     assert_eq!((stats.sent_packets, stats.received_packets), (0, 0));
-    // Nothing arrived, and half a second of silence was recorded.
+    // No packet arrived, so half a second of silence was recorded.
     assert_eq!(heard.0.lock().unwrap().len(), 24_000);
 }
 
@@ -327,7 +327,7 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("mixminus-join-{}-{name}", std::process::id()))
 }
 
-/// Writes a tone as 24-bit stereo at 44.1 kHz.
+/// Writes a tone to a WAV file, as 24-bit stereo at 44.1 kHz.
 fn write_wav(path: &Path, frames: usize) {
     let spec = hound::WavSpec {
         channels: 2,

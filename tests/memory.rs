@@ -18,18 +18,20 @@ use reqwest::Client;
 /// The SDP offer of Chromium.
 const OFFER: &str = include_str!("offers/chrome.sdp");
 
-/// Connections that post offers at the same time, each to a room of its own.
+/// The number of HTTP connections that post offers at the same time, each to a room of its own.
 const TOGETHER: usize = 8;
 
-/// Participants that each connection keeps in its room at one time, in the measured rounds and in
-/// the warm-up.
+/// The number of participants that each connection keeps in its room at one time: in the measured
+/// rounds, and in the warm-up.
 const CROWD: usize = 15;
 const FEW: usize = 2;
 
-/// Joins of the warm-up: after it everything that the server makes once and keeps has been made.
+/// The number of joins in the warm-up: after them everything that the server makes once and keeps
+/// has been made.
 const WARM_UP: usize = 300;
 
-/// The allocator returns memory within ten seconds. The rest is a margin for stalled machines.
+/// The longest wait for the server's memory to shrink. The allocator returns memory within ten
+/// seconds; the rest is a margin for stalled machines.
 const GIVEN_BACK: Duration = Duration::from_secs(120);
 
 #[test]
@@ -65,8 +67,8 @@ fn come_and_go(joins: usize) {
     }
 }
 
-/// Lets `joins` participants join and leave, `together` in each room at a time. None of them ever
-/// connects.
+/// Lets `joins` participants join and leave in all, with `together` of them in each room at a time.
+/// None of them ever connects.
 async fn churn(server: &Served, joins: usize, together: usize) {
     let left = Arc::new(AtomicUsize::new(joins));
     let rooms = (0..TOGETHER).map(|room| {
@@ -100,7 +102,8 @@ fn take_one(left: &AtomicUsize) -> bool {
     taken.is_ok()
 }
 
-/// Joins and returns the path of the session. Asks again while the server is too busy.
+/// Lets a participant join and returns the path of the session. Asks again while the server is too
+/// busy.
 async fn join(client: &Client, posts: &str) -> String {
     let offer = OFFER.replace("\r\n", "\n").replace('\n', "\r\n");
     loop {

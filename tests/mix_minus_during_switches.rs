@@ -53,7 +53,7 @@ const UNDER_DB: f64 = 45.0;
 /// told from it.
 const PROFILE: Profile = Profile::LowDelay;
 
-/// The number of role switches, one a second.
+/// The number of role switches (one participant is muted or unmuted), one a second.
 const SWITCHES: usize = 60;
 
 /// How long the playouts take to settle after the joins.
@@ -69,12 +69,12 @@ const SETTLED: Duration = Duration::from_millis(150);
 /// How long a stall of the machine affects the playouts.
 const AFTERMATH: Duration = Duration::from_secs(6);
 
-/// From a repair in a playout to the end of its sound in the sent stream: a packet, the codec's
-/// look-ahead, and the precision of the instants in `Sent`.
+/// The longest time from a repair in a playout to the end of its sound in the sent stream: a
+/// packet, the codec's look-ahead, and the precision of the instants in `Sent`.
 const REPAIR_REACH: Duration = Duration::from_millis(100);
 
-/// The share of the windows without a switch that must be judged. On a machine that stalls too
-/// often the test tries again.
+/// The least share of the windows without a switch that must be judged. On a machine that stalls
+/// too often the test tries again.
 const JUDGED: f64 = 0.95;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,22 +95,22 @@ async fn mix_minus_leaves_no_residue_of_the_listeners_own_voice_during_a_minute_
     );
 }
 
-/// A participant that sends a tone.
+/// A participant that sends a tone and records the packets that it is sent.
 struct Person {
     client: Client,
     name: String,
     wire: Arc<Wire>,
 }
 
-/// The participants who are heard between two switches.
+/// The time between two switches, and the participants that are heard in it.
 struct RolePeriod {
     asked: Instant,
     settled: Instant,
     on: [bool; PEOPLE],
 }
 
-/// Listens for a minute; returns the share of windows that could be judged, for the participant
-/// with the smallest share.
+/// Switches roles for a minute and judges what all participants were sent; returns the share of
+/// windows that could be judged, for the participant with the smallest share.
 async fn a_minute(server: &TestServer) -> f64 {
     let mut people = Vec::new();
     for hz in SAY_HZ {
@@ -168,7 +168,7 @@ impl Person {
     }
 }
 
-/// Mutes or unmutes a participant every second.
+/// Mutes or unmutes a participant every second; returns the times between the switches.
 async fn switch_roles(server: &TestServer, people: &[Person]) -> Vec<RolePeriod> {
     let mut on = [true; PEOPLE];
     let mut periods = vec![RolePeriod {
@@ -220,13 +220,13 @@ fn shared(sent: &[Arc<Wire>]) -> usize {
 /// How much of the listener's own tone a window contains.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Verdict {
-    /// The own tone is far enough below the others.
+    /// The listener's own tone is far enough below the other tones.
     Clean { under_db: f64 },
-    /// The own tone is not far enough below the others.
+    /// The listener's own tone is not far enough below the other tones.
     Residue { under_db: f64 },
-    /// Frequencies beside the own tone are as loud as it: noise that would hide a residue, or a
-    /// residue too short to be a tone. Excused only by a stall of the machine, or by a playout that
-    /// repaired sound.
+    /// Frequencies beside the listener's own tone are as loud as it. This is noise that would hide
+    /// a residue, or a residue too short to be a tone. Only a stall of the machine, or a playout
+    /// that repaired sound, excuses it.
     Noise { under_db: f64 },
 }
 
@@ -325,7 +325,8 @@ impl Judge {
     }
 }
 
-/// Returns who is heard throughout the time between two instants; `None` if a switch falls into it.
+/// Returns for each participant whether it is heard throughout the time between two instants;
+/// `None` if a switch falls into that time.
 fn roles_in(periods: &[RolePeriod], from: Instant, until: Instant) -> Option<[bool; PEOPLE]> {
     let steady = periods
         .windows(2)
@@ -333,8 +334,8 @@ fn roles_in(periods: &[RolePeriod], from: Instant, until: Instant) -> Option<[bo
     steady.map(|pair| pair[0].on)
 }
 
-/// Returns one window of the other tones, encoded and decoded, with the own tone `under_db` below
-/// them.
+/// Returns one window of the other participants' tones, encoded and decoded, with the listener's
+/// own tone `under_db` below them.
 fn coded(under_db: f64) -> Vec<f32> {
     let encoding = Encoding::new(PROFILE, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&encoding);
@@ -403,14 +404,14 @@ fn mix_minus_judge_finds_a_residue_of_the_listeners_own_voice() {
 
 const ROOM: &str = "switching";
 
-/// Seed of the order of the switches. Any other value would do.
+/// Seed for the choice of the participant at each switch. Any other value would do.
 const SEED: u64 = 1;
 
 /// The length of a window, 200 ms: under a Hann window a tone vanishes 10 Hz away from its
 /// frequency.
 const WINDOW: usize = RATE / 5;
 
-/// The distance between two windows.
+/// The distance from one window to the next, 50 ms.
 const STEP: usize = RATE / 20;
 
 /// Offsets from the own tone at which the noise is measured. They are far enough from all tones,

@@ -1,6 +1,6 @@
-//! The mixer threads neither allocate nor free memory, with their rings, clock, wake-ups and
-//! encodes for each other: calls of `malloc` and `free` are counted over ten thousand ticks while
-//! participants join and leave.
+//! The mixer threads neither allocate nor free memory, including their rings, clock, wake-ups and
+//! the encodes that they do for each other: calls of `malloc` and `free` are counted over ten
+//! thousand ticks while participants join and leave.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 #[path = "../mixer/tests/counting/mod.rs"]
@@ -27,10 +27,11 @@ const ROOMS: u32 = 25;
 const TICKS: u64 = 10_000;
 const MIXERS: u32 = 2;
 
-/// Boxes retired at one go: ten times what the retired ring holds.
+/// The number of boxes that are retired at one go: ten times what the retired ring holds.
 const FLOOD: usize = 10 * RETIRED;
 
-/// One more room, with so many talkers that its mixer asks the other mixer to encode for it.
+/// The id of one more room, with so many talkers that its mixer asks the other mixer to encode for
+/// it.
 const CROWD: RoomId = RoomId(1_000);
 const CROWD_SIZE: u32 = 12;
 
@@ -48,7 +49,7 @@ fn mixer_threads_neither_allocate_nor_free_in_ten_thousand_ticks() {
     for talker in 0..CROWD_SIZE {
         house.enter(0, CROWD, in_crowd(talker));
     }
-    // Everything is allocated before counting begins.
+    // Everything that the mixers allocate once is allocated before counting begins.
     house.talk(&voice, 0..25);
     let threads = [0, 1].map(|mixer| thread(&format!("mixer-{mixer}")));
     counting::watch(&threads);
@@ -59,7 +60,8 @@ fn mixer_threads_neither_allocate_nor_free_in_ten_thousand_ticks() {
     while house.ticks() - before < TICKS {
         house.talk(&voice, packet..packet + 5);
         packet += 5;
-        // A participant joins each of five rooms, and the one that joined there last leaves.
+        // In each of five rooms a participant joins, and the participant that joined there last
+        // leaves.
         for room in 0..5 {
             let room = (changes + room) % ROOMS;
             house.join(room, 10 + changes);
@@ -83,7 +85,7 @@ fn mixer_threads_neither_allocate_nor_free_in_ten_thousand_ticks() {
     house.audio.stop().expect("the mixer ends well");
 }
 
-/// Checks that the counter works: a thread that allocates is noticed.
+/// Checks that the allocation counter works: a thread that allocates is noticed.
 fn counter_notices_an_allocating_thread() {
     let (tell, told) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
@@ -148,7 +150,7 @@ impl MixerHarness {
         self.sum(|metrics| &metrics.room_ticks)
     }
 
-    /// Encodes that one mixer did for the other.
+    /// Returns the number of frames that one mixer encoded for the other.
     fn helped(&self) -> u64 {
         self.sum(|metrics| &metrics.helped)
     }
@@ -174,7 +176,7 @@ impl MixerHarness {
         self.send(mixer, Command::AddParticipant { room, participant });
     }
 
-    /// Retires more boxes within a few slots than the reaper's ring holds.
+    /// Makes a mixer retire, within a few slots, more boxes than the ring to the reaper holds.
     fn flood(&mut self) {
         let mixer = &mut self.controls[0];
         for _ in 0..FLOOD {
@@ -261,7 +263,7 @@ fn encoding() -> Encoding {
     Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
-/// One second of a tone that comes and goes, so that gates and encoders have work.
+/// Returns one second of a tone that comes and goes, so that gates and encoders have work.
 fn voice() -> Vec<Payload> {
     let mut encoder = OpusEncoder::new(&encoding());
     (0..50u32)

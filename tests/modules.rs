@@ -1,5 +1,4 @@
-//! Which module of the server may use which, and how long its files may be, checked against the
-//! source.
+//! Checks against the source which module of the server uses which, and how long the files are.
 
 #[path = "../mixer/tests/source/mod.rs"]
 mod source;
@@ -10,7 +9,7 @@ use std::path::Path;
 
 use source::{Edge, Modules, files, wrong_lengths};
 
-/// Files that may exceed the limit, and how long each may be.
+/// Files that may exceed the length limit, and how long each may be.
 const LONG: &[(&str, usize)] = &[];
 
 /// What one row of the table in `lib.rs` says about a module.
@@ -26,7 +25,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The rows of the table "Who knows whom", merged by module: some modules have several rows.
+/// Returns the rows of the table "Who knows whom", merged by module: some modules have several
+/// rows.
 fn table() -> BTreeMap<String, Row> {
     let text = fs::read_to_string(root().join("src/lib.rs")).expect("a library");
     let (_, after) = text.split_once("# Who knows whom").expect("the table");
@@ -91,7 +91,7 @@ fn modules_use_only_modules_that_the_module_table_allows() {
     assert!(wrong.is_empty(), "not in the table:{}", wrong.concat());
 }
 
-/// A row that allows more than is used would let the use come back unnoticed.
+/// If a row allowed a use that does not occur, that use could come back unnoticed.
 #[test]
 fn every_use_that_the_module_table_allows_occurs() {
     let (modules, table) = (Modules::of(&root().join("src")), table());
@@ -108,8 +108,8 @@ fn every_use_that_the_module_table_allows_occurs() {
     }
 }
 
-/// The conference's machine gets the time as an argument: only its owner reads the clock, and the
-/// conference has no mutex.
+/// The state machine of the conference gets the time as an argument: only its owner reads the
+/// clock, and the conference has no mutex.
 #[test]
 fn only_the_conference_owner_reads_the_clock_or_locks_a_mutex() {
     let around = ["src/conference/owner.rs"];

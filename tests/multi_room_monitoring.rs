@@ -21,12 +21,13 @@ use serde_json::json;
 /// The level at which all participants speak, in dBFS.
 const SPOKEN_DB: f64 = -12.0;
 
-/// Long enough for the playouts to settle and for two windows of a second.
+/// How long a change is listened to: long enough for the playouts to settle and for two windows of
+/// a second.
 const LISTEN: Duration = Duration::from_secs(4);
 
-/// Joins a participant that sends a tone.
+/// Lets a participant that sends a tone join a room.
 ///
-/// - `monitors`: the rooms that it monitors, separated by commas.
+/// - `monitors`: the rooms that the participant monitors, separated by commas.
 async fn talker(server: &TestServer, room: &str, monitors: &str, hz: f64) -> (Client, Heard) {
     let heard = Heard::default();
     let media = MediaOptions {
@@ -38,7 +39,7 @@ async fn talker(server: &TestServer, room: &str, monitors: &str, hz: f64) -> (Cl
     (join(&url, room, None, media).await, heard)
 }
 
-/// Returns the last two seconds that were heard.
+/// Returns the last two seconds of what a participant heard.
 fn lately(heard: &Heard) -> Vec<f32> {
     let pcm = heard.pcm();
     pcm[pcm.len() - 2 * RATE..].to_vec()

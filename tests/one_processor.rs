@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// So many talkers that packets arrive one by one and the network thread never sleeps in between.
+/// The number of talkers: so many that packets arrive one by one and the network thread never
+/// sleeps in between.
 const TALKERS: usize = 24;
 
-/// A server that has not run a tick for this long is stuck for good: a machine stalls for a second
-/// at most.
+/// How long the server may go without a tick. After that it is stuck for good: a machine stalls for
+/// a second at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
@@ -85,7 +86,7 @@ fn talk_for(time: Duration) {
         "{ticks} ticks in {} s, none for {longest:?} at most",
         began.elapsed().as_secs()
     );
-    // Half of the ticks that an idle machine would run.
+    // The least number of ticks: half of what an idle machine would run.
     let least = time.as_millis() as u64 / 20 / 2;
     assert!(ticks >= least, "{ticks} ticks, {least} wanted");
     server.stop();
@@ -102,7 +103,7 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // If all went well, the process has already ended.
+        // Killing fails if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -150,7 +151,7 @@ impl Server {
         line.rsplit_once(' ')?.1.parse().ok()
     }
 
-    /// Asks the server to end, and panics unless it does.
+    /// Asks the server to end, and panics unless it ends successfully.
     fn stop(mut self) {
         let id = self.process.0.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &id]).status();

@@ -35,7 +35,7 @@ async fn firefox_and_chromium_pages_hear_each_other_but_not_themselves() {
     let said = run(&server, "two-makes.mjs", &files, pages).await;
     assert_eq!(said, json!({ "roamed": true }));
 
-    // The phase, whether Ann hears Fox, and whether Fox hears Ann.
+    // Each phase of the script, whether Ann hears Fox in it, and whether Fox hears Ann.
     let phases = [
         ("conference", true, true),
         ("roamed", true, true),
@@ -45,7 +45,7 @@ async fn firefox_and_chromium_pages_hear_each_other_but_not_themselves() {
     ];
     for (phase, ann_hears, fox_hears) in phases {
         let pages = [
-            // Firefox sends its tone 8 dB below the others.
+            // Firefox sends its tone 8 dB quieter than the other clients.
             ("Ann", ann_hears, FOX_HZ, TONES_HZ[0], -26.0..-14.0),
             ("Fox", fox_hears, TONES_HZ[0], FOX_HZ, -18.0..-6.0),
         ];
@@ -111,8 +111,8 @@ async fn page_in_a_room_shows_monitors_channels_and_notices_without_covering_a_c
         server.configure(room, &patient).await;
     }
     for room in ["desk-1", "desk-10", "desk-2"] {
-        // The room's own setting is cleared, so that it refuses monitoring as conferences do by
-        // default.
+        // The room's own setting is cleared, so that the room refuses to be monitored, as rooms of
+        // the mode `open` do by default.
         let refusing = json!({ "allow_monitors": null });
         server.configure(room, &refusing).await;
     }

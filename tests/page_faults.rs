@@ -17,17 +17,18 @@ use mixminus::clock;
 use mixminus::queues::{self, Inbound, NetworkEnds};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// The server's allocator.
+/// The allocator that the server uses too.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const ROOM: RoomId = RoomId(1);
 
-/// Participants that join before anything is counted, so that code and tables have been touched.
+/// The number of participants that join before page faults are counted, so that code and tables
+/// have been touched.
 const BEFORE: u32 = 4;
 const JOINS: u32 = 40;
 
-/// Packets that each talker sends.
+/// The number of packets that each talker sends.
 const PACKETS: u16 = 40;
 
 #[test]
@@ -102,7 +103,7 @@ fn join(control: &mut MixerControl, id: u32) {
     }
 }
 
-/// Lets some participants talk for a while, in real time.
+/// Lets the participants `talkers` talk for `PACKETS` packets each, in real time.
 fn talk(
     network: &mut NetworkEnds,
     control: &MixerControl,
@@ -135,7 +136,7 @@ fn talk(
                 "the ring has room"
             );
         }
-        // Follows the room's own ticks, however slow the machine is.
+        // The loop follows the room's own ticks, however slow the machine is.
         let (before, patience) = (ticks(), Instant::now() + Duration::from_secs(60));
         while ticks() == before {
             assert!(Instant::now() < patience, "the room ticks");
@@ -145,7 +146,7 @@ fn talk(
     }
 }
 
-/// Returns the page faults of the mixer thread so far (proc(5), `minflt` and `majflt`).
+/// Returns the number of page faults of the mixer thread so far (proc(5), `minflt` and `majflt`).
 fn faults() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let stats =
@@ -166,7 +167,7 @@ fn encoding() -> Encoding {
     Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
 }
 
-/// A tone as Opus packets.
+/// Returns a tone as Opus packets.
 fn voice() -> Vec<Payload> {
     let mut encoder = OpusEncoder::new(&encoding());
     let packets = (0..u32::from(PACKETS)).map(|packet| {

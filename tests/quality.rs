@@ -1,5 +1,5 @@
-//! How good the voices of `fixtures/` sound after the server: wide-band PESQ, with and without
-//! packet loss on the first leg.
+//! Measures how good the voices of `fixtures/` sound after the server: wide-band PESQ, with and
+//! without packet loss on the first leg.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -32,7 +32,7 @@ struct Way {
     name: &'static str,
     bitrate_bps: u32,
     loss: f64,
-    /// The least mean PESQ-WB of the five voices.
+    /// The least permitted mean PESQ-WB of the five voices.
     at_least: f64,
 }
 
@@ -74,9 +74,9 @@ const MOST_HEARD: usize = 40 * RATE;
 const PIECE: usize = 7 * RATE;
 const PIECES: usize = 3;
 
-/// How often each voice is sent at each bitrate at most. The best attempt of a piece counts,
-/// because stalls of the machine are not what is measured; the packet losses are the same in each
-/// attempt.
+/// The most attempts: how often each voice is sent at each bitrate. The best attempt of a piece
+/// counts, because stalls of the machine are not what is measured; the packet losses are the same
+/// in each attempt.
 const ATTEMPTS: usize = 4;
 
 /// The tests run one after the other: each takes both cores.
@@ -87,7 +87,8 @@ async fn voices_through_the_server_reach_their_pesq_bounds() {
     let _one_at_a_time = ONE_AT_A_TIME.lock().await;
     let server = TestServer::start();
     let mut means = Vec::new();
-    // Two of the ways at once, with ten talkers and ten listeners: half the capacity of two cores.
+    // Two combinations of bitrate and loss are measured at once, with ten talkers and ten
+    // listeners: half the capacity of two cores.
     for ways in WAYS.chunks(2) {
         let mut best: Vec<Scores> = ways.iter().map(|_| Scores::default()).collect();
         for number in 1..=ATTEMPTS {
@@ -127,8 +128,8 @@ async fn voices_through_the_server_reach_their_pesq_bounds() {
     }
 }
 
-/// One call between two libwebrtc clients, with the server's defaults. libwebrtc's receiver, which
-/// browsers use, stretches sounds within words after its buffer has run dry.
+/// The call is between two libwebrtc clients, with the server's defaults. libwebrtc's receiver,
+/// which browsers use, stretches sounds within words after its buffer has run dry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libwebrtc_receiver_plays_a_voice_from_the_server_without_stretching_it() {
     let _one_at_a_time = ONE_AT_A_TIME.lock().await;
@@ -156,7 +157,7 @@ async fn libwebrtc_receiver_plays_a_voice_from_the_server_without_stretching_it(
     assert!(last.is_good(), "{last:?}");
 }
 
-/// The score of one call between two libwebrtc clients.
+/// The quality of a voice in one call between two libwebrtc clients.
 #[derive(Debug)]
 struct LibwebrtcScore {
     pesq_wb: f64,
@@ -194,14 +195,15 @@ impl LibwebrtcScore {
         }
     }
 
-    /// On a calm machine the values are 4.42, 0.995 and 2; with a stream that stops in each pause
-    /// they are 3.9, 0.93 and 11.
+    /// Whether the quality is good. On a calm machine the values are 4.42, 0.995 and 2; with a
+    /// stream that stops in each pause they are 3.9, 0.93 and 11.
     fn is_good(&self) -> bool {
         self.pesq_wb >= 4.25 && self.stoi >= 0.98 && self.lag_changes <= 3
     }
 }
 
-/// Sends every voice once at each of these bitrates and losses.
+/// Sends every voice once at each of these bitrates and losses, and keeps the better score of each
+/// piece in `best`.
 async fn attempt(server: &TestServer, ways: &[Way], best: &mut [Scores]) {
     let cue = Cue::default();
     let mut pairs = Vec::new();
@@ -236,7 +238,7 @@ impl Scores {
     }
 }
 
-/// A talker that sends a voice and its listener, in a room of their own.
+/// A talker that sends a voice, and a listener that records it, in a room of their own.
 struct Pair {
     way: Way,
     voice: &'static str,
@@ -257,8 +259,8 @@ impl Pair {
         };
         let listener =
             test_server::join(&server.url(&room), "ear", Some(way.bitrate_bps), media).await;
-        // Each pair has a relay of its own, so that each voice loses the same packets in whatever
-        // order those of different pairs come.
+        // Each pair has a relay of its own, so that each voice loses the same packets, in whatever
+        // order the packets of different pairs arrive.
         let loopback = server.media().ip();
         let mut relay = Relay::bind(loopback, Impairment::default(), SEED)
             .await
@@ -291,7 +293,7 @@ impl Pair {
         }
     }
 
-    /// Begins to lose packets.
+    /// Makes the talker's path lose packets from now on.
     fn impair(&self) {
         self.relay.impair(Impairment {
             loss: self.way.loss,
@@ -299,7 +301,8 @@ impl Pair {
         });
     }
 
-    /// Writes the references and the recordings of the pieces to files.
+    /// Ends the call, finds the voice in the recording, and writes each piece of the voice and what
+    /// was heard of it to files; returns the paths.
     async fn finish(self, finder: &mut Finder) -> Vec<PathBuf> {
         let (sent, received) = (self.talker.stats().await, self.listener.stats().await);
         let passage = self.relay.passage();
@@ -320,7 +323,7 @@ impl Pair {
         self.listener.leave().await.unwrap();
         self.talker.leave().await.unwrap();
         let (voice, mut heard) = (voice(self.voice), self.heard.pcm());
-        // The recording continued while other recordings were analysed.
+        // The recording went on while the recordings of other pairs were analysed.
         heard.truncate(MOST_HEARD);
         let (said, spectrum) = (finder.spectrum(&voice), finder.spectrum(&heard));
         let lag = (finder.place(&said, &spectrum).lag_ms * RATE as f64 / 1e3) as usize;
@@ -336,7 +339,8 @@ impl Pair {
             let [said, recorded] =
                 ["said", "heard"].map(|what| scratch("quality").join(format!("{name}-{what}.wav")));
             write(&said, piece);
-            // The recording has a margin, within which the instrument aligns it with the reference.
+            // What is written of the recording has a margin, within which the instrument aligns it
+            // with the reference.
             write(
                 &recorded,
                 &heard[start - RATE / 4..(start + PIECE + RATE / 4).min(heard.len())],
@@ -363,5 +367,5 @@ async fn score(files: Vec<PathBuf>) -> Vec<f64> {
     pairs.iter().map(score).collect()
 }
 
-/// Seed of the losses. Any other value would do.
+/// Seed of the packet losses. Any other value would do.
 const SEED: u64 = 2;

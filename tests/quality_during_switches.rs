@@ -1,6 +1,6 @@
-//! The quality of a voice for a listener while talkers and listeners change roles: wide-band PESQ
-//! of the same packets, once through a room in which nothing else happens, and once while the
-//! room's streams are split, copied and merged. In virtual time.
+//! Measures the quality of a voice for a listener while talkers and listeners change roles:
+//! wide-band PESQ of the same packets, once through a room in which nothing else happens, and once
+//! while the room's streams are split, copied and merged. In virtual time.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -42,13 +42,14 @@ const FOLLOWS: u32 = 3;
 /// The third listener, which never talks.
 const LISTENS: u32 = 4;
 
-/// The time between two starts of a side talker: 10 times a minute.
+/// The samples from one start of a side talker, which talks beside the judged voice, to the next: 6
+/// s.
 const PERIOD: usize = 6 * RATE;
 
-/// How long a side talker then talks.
+/// The samples for which a side talker then talks: 2 s.
 const WORDS: usize = 2 * RATE;
 
-/// What happens beside the voice. It also decides which listener is judged.
+/// What happens in the room beside the judged voice. It also decides which listener is judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Scene {
     /// Nothing happens.
@@ -71,7 +72,7 @@ impl Scene {
         }
     }
 
-    /// Returns what a listener sends beside the voice.
+    /// Returns the signal that listener `who` sends while the voice is judged.
     fn says(self, who: u32, aside: &Arc<[f32]>) -> impl FnMut(u64) -> f32 + Send + 'static {
         let (gain, delay) = match self {
             Scene::Speaks(speaker) if speaker == who => (1.0, 0),
@@ -134,7 +135,8 @@ fn play(scene: Scene, said: &Arc<[f32]>, aside: &Arc<[f32]>) -> BTreeMap<u32, St
     streams
 }
 
-/// Decodes a stream. `clumsy`: as if every change of roles lost a packet and the decoder's state.
+/// Decodes a stream. If `clumsy`, it does so as if every change of roles lost a packet and the
+/// decoder's state.
 fn decode(stream: &Stream, clumsy: bool) -> Vec<f32> {
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let first = *stream.keys().next().expect("something was sent");
@@ -153,7 +155,8 @@ fn decode(stream: &Stream, clumsy: bool) -> Vec<f32> {
     pcm
 }
 
-/// Returns how often a listener that had a stream of its own is sent the shared stream again.
+/// Returns how often the listener with the stream `own` left the shared stream and was sent it
+/// again; `other` is the stream of a listener that always gets the shared stream.
 fn merges(own: &Stream, other: &Stream) -> usize {
     let pairs = own
         .iter()
@@ -165,7 +168,7 @@ fn merges(own: &Stream, other: &Stream) -> usize {
     runs.windows(2).filter(|pair| !pair[0] && pair[1]).count()
 }
 
-/// What a listener heard of a voice.
+/// A voice, and what a listener heard of it.
 struct Recording {
     name: String,
     said: Arc<[f32]>,
@@ -263,8 +266,8 @@ const PIECE: usize = 7 * RATE;
 /// Samples of a tick and of a packet.
 const TICK: usize = 960;
 
-/// The silence before a side talker's words in each period.
+/// The samples of silence before a side talker's words in each period.
 const PAUSE: usize = PERIOD - WORDS;
 
-/// A gain of -60 dB.
+/// The gain of a whisper, -60 dB.
 const WHISPER: f32 = 1e-3;

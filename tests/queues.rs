@@ -1,8 +1,9 @@
-//! Which queues the real-time threads and the code around them may use, checked against the source.
+//! Checks against the source which queues the real-time threads and the code around them use.
 
 use std::path::{Path, PathBuf};
 
-/// The code around the mixers and the network thread.
+/// The files with the code of the mixer threads, the network thread and what exchanges messages
+/// with them.
 const REAL_TIME: [&str; 5] = [
     "src/audio",
     "src/conference",
@@ -11,7 +12,8 @@ const REAL_TIME: [&str; 5] = [
     "src/server.rs",
 ];
 
-/// Queues in which one end may wait for the other end, or for another thread at its own end.
+/// Names of queues in which one end may wait for the other end, or for another thread at its own
+/// end.
 const MAY_WAIT: [&str; 5] = [
     "crossbeam_channel",
     "crossbeam_queue",
@@ -20,7 +22,7 @@ const MAY_WAIT: [&str; 5] = [
     "kanal",
 ];
 
-/// Permitted uses of such a queue.
+/// Permitted uses of these queues: the file, and the name of the queue.
 const EXCEPT: [(&str, &str); 3] = [
     // The mixers report by this queue, before their first slot, whether they have real-time
     // priority.
@@ -56,7 +58,7 @@ fn every_ring_is_created_where_its_bound_is_declared() {
     assert_eq!(makers, [Path::new("src/queues.rs")]);
 }
 
-/// Returns the path itself if it is a file, or all Rust files below it.
+/// Returns all Rust files below a path, or the path itself if it is a file.
 fn files(path: &str) -> Vec<PathBuf> {
     let path = Path::new(path);
     if path.is_file() {

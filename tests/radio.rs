@@ -49,14 +49,16 @@ impl Talker {
         Talker { radio, heard }
     }
 
-    /// Returns the level of each tone where it is loudest.
+    /// Returns the level of each radio's tone in what this radio has recorded, where the tone is
+    /// loudest.
     fn hears(&self) -> [Line; 3] {
         let pcm = read(&self.heard);
         TONES_HZ.map(|hz| line(&pcm, hz))
     }
 }
 
-/// How long a radio talks: long enough for two windows of a second, wherever they begin.
+/// How long a radio talks: long enough to contain two whole windows of a second, wherever they
+/// begin.
 const TALK: Duration = Duration::from_secs(2);
 
 /// How long the playouts take to settle after a radio has monitored another room.
@@ -181,7 +183,8 @@ fn radio_vox_requests_the_floor_with_the_first_syllable_and_releases_it() {
         read(&voice)
     };
     let mut pcm = vec![0.0; 2 * RATE];
-    // A soft first syllable of 100 ms at -36 dBFS: too quiet to trigger VOX by itself.
+    // The word starts with a soft syllable of 100 ms at -36 dBFS, too quiet to trigger voice
+    // operation by itself.
     let soft = tone(TONES_HZ[2], 1);
     pcm.extend(soft[..RATE / 10].iter().map(|sample| sample * 0.063));
     pcm.extend(tone(TONES_HZ[0], 2));
@@ -204,7 +207,7 @@ fn radio_vox_requests_the_floor_with_the_first_syllable_and_releases_it() {
     radio.ended();
     ear.stop();
     let pcm = read(&heard);
-    // The total length of the windows of 20 ms that contain a tone.
+    // Returns the total length, in milliseconds, of the windows of 20 ms that contain a tone.
     let heard_ms = |hz, least_db| {
         let windows = pcm.chunks_exact(RATE / 50);
         let there = windows.filter(|window| level_db(window, hz) > least_db);
@@ -317,7 +320,7 @@ async fn client_requests_the_floor_over_http_where_there_is_no_data_channel() {
         let released = ann.controls().release_floor().await;
         assert!(matches!(released, Some(Ok(()))), "{released:?}");
     }
-    // The floor is granted at once or when the end of Ann's talk has been played; a repeated
+    // The floor is granted at once, or when the end of Ann's talk has been played. A repeated
     // request returns the current state.
     let turn = async {
         while of_http(4, &ask(&ben).await)["event"] != "floor_granted" {

@@ -1,7 +1,7 @@
-//! Three pages in real Chromium browsers on radio channels: the participant who presses the key is
-//! heard by the others only; the second waits in the queue, is shown the position, and gets the
-//! floor when the first releases it; a change of network costs only the floor holder the floor;
-//! other channels are heard beside the own channel.
+//! Three pages in real Chromium browsers, used as push-to-talk radios. The participant who presses
+//! the key is heard by the others only. A second one waits in the queue, is shown the position, and
+//! gets the floor when the first releases it. A change of network makes nobody but the floor holder
+//! lose the floor. Other rooms are heard beside the participant's own room.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -102,8 +102,8 @@ async fn page_ends_in_the_right_state_after_hurried_clicks() {
     server.stop().await;
 }
 
-/// The settings of a push-to-talk room with long limits, so that on a slow machine no participant
-/// loses the floor for talking long or for sending nothing for a while.
+/// Returns the settings of a push-to-talk room with long limits, so that on a slow machine no
+/// participant loses the floor for talking long or for sending nothing for a while.
 fn patient() -> Value {
     json!({ "mode": "ptt", "talk_limit_s": 300, "end_of_media_ms": 60_000 })
 }

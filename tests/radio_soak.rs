@@ -1,5 +1,5 @@
-//! Fifty rooms of radios that press, talk, keep the key pressed, switch the room, change its mode
-//! and vanish: no floor and no sound is ever stuck.
+//! Simulates fifty rooms of radios that press, talk, keep the key pressed, move to other rooms,
+//! change a room's mode and vanish: no floor stays taken, and no sound goes on, longer than it may.
 //!
 //! `cargo test --test radio_soak -- --ignored --nocapture` runs for ten minutes; `SOAK_SEED` sets
 //! another seed. All judgements rest on what the server reports and on what its clients are sent,
@@ -35,18 +35,19 @@ use world::World;
 
 const ROOMS: usize = 50;
 
-/// Threads that drive the radios, beside the thread that checks them.
+/// The number of threads that drive the radios, beside the thread that checks them.
 const DRIVERS: usize = 2;
 
 /// The modes that the rooms change between.
 const MODES: [&str; 6] = ["open", "ptt", "multi:2", "cut-in", "broadcast", "moderated"];
 
-/// T1, T2 and T3, short so that they often expire.
+/// The timers T1 (end of media), T2 (talk limit) and T3 (grace after a revocation), short so that
+/// they often expire.
 const END_OF_MEDIA: Duration = Duration::from_millis(600);
 const TALK_LIMIT: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(300);
 
-/// After a release, sound that is under way is played for at most this long.
+/// How long, at most, sound that is under way is played after a release.
 const LONGEST_DRAIN: Duration = Duration::from_millis(550);
 
 /// The delay that a busy machine with two cores may add.
@@ -60,7 +61,8 @@ const CONNECTED: Duration = Duration::from_secs(15);
 /// The length of a packet of sound.
 const PACKET: Duration = Duration::from_millis(60);
 
-/// The server removes a peer that fell silent after 26 s.
+/// The longest wait until the server has removed all radios that vanished: it removes a peer that
+/// fell silent after 26 s.
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]
@@ -132,8 +134,8 @@ fn soak(time: Duration) {
     world.host.stop();
 }
 
-/// Two mixers, so that rooms are monitored across them; packets of 60 ms, so that there can be many
-/// radios.
+/// Returns the server's settings: two mixers, so that rooms are monitored across them, and packets
+/// of 60 ms, so that there can be many radios.
 fn config() -> Config {
     let mut config = Config {
         mixers: Some(2),
@@ -145,7 +147,7 @@ fn config() -> Config {
     config.room.floor.talk_limit = Some(TALK_LIMIT);
     config.room.floor.grace = GRACE;
     config.room.floor.queue_limit = 3;
-    // All clients have one address, act more often than people do, and may monitor any room.
+    // All clients have one IP address, act more often than people do, and may monitor any room.
     config.room.allow_monitors = Some(true);
     let often = Rate::new(1_000_000, 10_000);
     config.rates.joins = often;
@@ -163,8 +165,8 @@ struct Crew<'a> {
 }
 
 impl Crew<'_> {
-    /// Lets every radio act at random; at times moves one radio to another room, and lets every
-    /// fifth of these vanish instead.
+    /// Lets every radio act at random. At times moves one radio to another room; at every fifth of
+    /// these times the radio vanishes instead.
     fn storm(&mut self) {
         for user in &mut self.users {
             user.act(self.world);
@@ -173,7 +175,7 @@ impl Crew<'_> {
         if now < self.moves {
             return;
         }
-        // Alternately a radio that talks and one that does not.
+        // The radio that moves is alternately one that talks and one that does not.
         let of_talkers = self.moved.is_multiple_of(2);
         let may_move = |user: &&mut User| user.is_in() && user.is_talking() == of_talkers;
         let mut movable: Vec<&mut User> = self.users.iter_mut().filter(may_move).collect();
@@ -219,8 +221,8 @@ fn crews(world: &World, seed: u64) -> Vec<Crew<'_>> {
     crews
 }
 
-/// Drives all radios, calls the given function on each and checks every room, as long as `more`
-/// returns true.
+/// Drives all radios, calls `each` for each crew again and again, and checks every room, as long as
+/// `more` returns true.
 fn together(
     crews: &mut [Crew],
     watch: &mut InvariantCheck,
@@ -251,7 +253,7 @@ fn together(
     });
 }
 
-/// Drives and checks for a while.
+/// Drives all radios and checks every room for `time`.
 fn pass(crews: &mut [Crew], watch: &mut InvariantCheck, time: Duration) {
     let end = Instant::now() + time;
     together(crews, watch, || Instant::now() < end, |_| {});
@@ -269,8 +271,8 @@ fn until_all_are_in(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// Silences all radios and releases all keys: all rooms become idle as soon as their timers have
-/// expired.
+/// Silences all radios and releases all keys. Asserts that all rooms become idle as soon as their
+/// timers have expired.
 fn hush(crews: &mut [Crew], watch: &mut InvariantCheck) {
     until_all_are_in(crews, watch);
     let world = crews[0].world;
@@ -309,7 +311,8 @@ fn everybody_goes_home(crews: &mut [Crew], watch: &mut InvariantCheck) {
     pass(crews, watch, Duration::from_secs(1));
 }
 
-/// Lets the `nth` radio of each room talk; the others hear that radio and no other.
+/// Lets radio number `nth` of each room talk. Asserts that the other radios of the room hear it and
+/// no other radio.
 fn everybody_hears_one(crews: &mut [Crew], watch: &mut InvariantCheck, nth: usize) {
     let world = crews[0].world;
     let mut talkers: Vec<Option<u32>> = vec![None; ROOMS];
@@ -342,7 +345,8 @@ fn everybody_hears_one(crews: &mut [Crew], watch: &mut InvariantCheck, nth: usiz
     }
 }
 
-/// All radios send sound without the floor: an open permit would let one be heard.
+/// Lets all radios send sound without the floor, and asserts that none is heard: if the server
+/// still permitted a radio to talk, that radio would be.
 fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut InvariantCheck) {
     let world = crews[0].world;
     let until = Instant::now() + Duration::from_secs(1);
@@ -363,7 +367,7 @@ fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// The clients are sent only reports and consent checks.
+/// Asserts that the clients are sent only reports and consent checks.
 fn nothing_is_sent(crews: &mut [Crew], watch: &mut InvariantCheck) {
     pass(crews, watch, Duration::from_secs(4));
     let sounds = |crews: &mut [Crew]| everybody(crews).map(|user| user.sounds).sum::<u64>();
@@ -375,7 +379,8 @@ fn nothing_is_sent(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
 }
 
-/// All radios leave, the rooms end, and the server removes those that vanished.
+/// Lets all radios leave and deletes the rooms. Asserts that the server removes all participants,
+/// also those that vanished.
 fn everybody_leaves(mut crews: Vec<Crew>) {
     let world = crews[0].world;
     for user in everybody(&mut crews) {
@@ -383,8 +388,7 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
     }
     for room in 0..ROOMS {
         let path = world::path(room);
-        // The server must remove radios that vanished late for their silence, not because their
-        // room ends.
+        // Radios that vanished late must be removed for their silence, not because their room ends.
         let reply = world.ask("PATCH", &path, r#"{"mode":"open"}"#);
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
@@ -404,7 +408,7 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
     assert_eq!(host.metric("mixminus_rooms", ""), 0.0);
 }
 
-/// Three seconds of 440.5 Hz at -20 dBFS as Opus packets of 60 ms.
+/// Returns three seconds of 440.5 Hz at -20 dBFS as Opus packets of 60 ms.
 fn tone() -> Vec<&'static [u8]> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio)
         .expect("an encoder");

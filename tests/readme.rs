@@ -66,7 +66,8 @@ impl Readme {
             .collect()
     }
 
-    /// Returns the text between `<!-- name -->` and `<!-- /name -->`.
+    /// Returns the text between the comments `<!-- name -->` and `<!-- /name -->`, if the README
+    /// has them.
     fn between_marks(&self, name: &str) -> Option<&str> {
         let (_, rest) = self.text.split_once(&format!("<!-- {name} -->\n"))?;
         let (inside, _) = rest.split_once(&format!("<!-- /{name} -->"))?;
@@ -80,7 +81,7 @@ impl Readme {
             .collect()
     }
 
-    /// Returns the anchors of its headings.
+    /// Returns the anchors of the README's headings.
     fn anchors(&self) -> Vec<String> {
         let prose = self.prose();
         let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -146,7 +147,7 @@ fn readme_command_lines_are_accepted() {
             panic!("{}\n{error}", call.join(" "));
         }
     }
-    // Each line that has the program's name as a word of its own is such a call.
+    // Each line of a shell block that has the program's name as a word of its own is a call.
     let named = |line: &&str| line.split_whitespace().any(|word| word == "mixminus");
     let lines = blocks.iter().flat_map(|block| block.lines());
     let (seen, expected) = (calls.len(), lines.filter(named).count());
@@ -190,7 +191,7 @@ fn readme_links_have_a_target() {
     assert!(seen >= 3, "{seen} links");
 }
 
-/// Returns the first cells of the table that follows the given text.
+/// Returns the cells of the first column of the table that follows the text `before`.
 fn first_cells(text: &str, before: &str) -> Vec<String> {
     let (_, rest) = text.split_once(before).expect("the table is there");
     let rows = rest.trim_start().lines().skip(1);
@@ -243,7 +244,7 @@ fn root_readme_tables_match_the_program() {
     assert_eq!(modes, kinds);
 }
 
-/// Returns the only block of a language that contains a word.
+/// Returns the only fenced block of a language, in all READMEs, that contains `word`.
 fn block(language: &str, word: &str) -> String {
     let mut found = blocks(language).into_iter().filter(|it| it.contains(word));
     let block = found.next().unwrap_or_else(|| panic!("no {word}"));
@@ -276,8 +277,8 @@ fn radio_systemd_unit_uses_existing_flags() {
     }
 }
 
-/// Runs the script of the README with a silent sound card and a button that is lost while it is
-/// pressed and then reappears.
+/// Runs the radio script of the README with a silent sound card and with a button that is lost
+/// while it is pressed and then reappears.
 #[test]
 fn radio_script_takes_the_floor_when_its_button_is_pressed() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-radio");
@@ -294,14 +295,14 @@ fn radio_script_takes_the_floor_when_its_button_is_pressed() {
          [ $(wc -l <{0}) = 1 ] && exit 1\necho rising; exec sleep 60\n",
         flags.display()
     );
-    // May be left by an earlier run.
+    // The file may be left by an earlier run.
     let _ = fs::remove_file(&flags);
     program("gpiomon", &gpiomon);
     program("arecord", "#!/bin/sh\nexec cat /dev/zero\n");
     program("aplay", "#!/bin/sh\nexec cat >/dev/null\n");
     let radio = program("radio", &block("bash", "gpiomon"));
     let own = folder.join("mixminus");
-    // May be left by an earlier run.
+    // The file may be left by an earlier run.
     let _ = fs::remove_file(&own);
     symlink(env!("CARGO_BIN_EXE_mixminus"), &own).expect("written");
 
@@ -320,7 +321,7 @@ fn radio_script_takes_the_floor_when_its_button_is_pressed() {
     assert_eq!(taken["name"], "board");
     let mark = ear.mark();
     ear.wait_after(mark, "floor_idle", |_| true);
-    // The second call of `gpiomon`, after the first one has failed.
+    // The button is pressed again in the second call of `gpiomon`, after the first call has failed.
     ear.wait_after(mark, "floor_taken", |_| true);
     let mark = ear.mark();
     ear.wait_after(mark, "floor_idle", |_| true);

@@ -12,11 +12,11 @@ use mixminus::server::Server;
 
 use common::tools;
 
-/// How often each operation is tried at random, besides the examples and the edge values of every
-/// parameter.
+/// How often each operation is tried with random requests, besides the examples and the edge values
+/// of every parameter.
 const TRIES: &str = "20";
 
-/// What is checked in every response.
+/// The checks that schemathesis makes of every response.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
 

@@ -1,4 +1,4 @@
-//! Whether anything of a talk-spurt is cut off on the real path, from the key to the listener's
+//! Checks that nothing of a talk-spurt is cut off on the real path, from the key to the listener's
 //! ear: the first and the last 20 ms of each talk-spurt are a tone that does not occur again within
 //! half a second.
 
@@ -34,17 +34,17 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 /// Samples in a packet of 20 ms, which holds one tone.
 const PACKET: usize = 960;
 
-/// Packets in a talk-spurt, and between two talk-spurts.
+/// The number of packets in a talk-spurt, and in the silence between two talk-spurts.
 const SPOKEN: RangeInclusive<u64> = 3..=60;
 const SILENT: RangeInclusive<u64> = 26..=60;
 
-/// How long after it was sent a tone is looked for: slightly less than the time until its frequency
+/// How long a tone is looked for after it was sent: slightly less than the time until its frequency
 /// occurs again.
 const REACH: Duration = Duration::from_millis(440);
 
 const AMPLITUDE: f64 = 0.25;
 
-/// For each packet, whether it belongs to a talk-spurt.
+/// The talk-spurts to send: for each packet, whether it belongs to one.
 #[derive(Clone)]
 struct Script(Arc<[bool]>);
 
@@ -84,14 +84,15 @@ impl Script {
             .collect()
     }
 
-    /// Returns the frequency of a packet. The step shares no factor with the number of frequencies,
-    /// so that all occur before any occurs again.
+    /// Returns the frequency of a packet's tone. The step shares no factor with the number of
+    /// frequencies, so that all of them occur before any occurs again.
     fn hz(packet: usize) -> f64 {
         500.0 + 150.0 * (packet * 7 % 24) as f64
     }
 }
 
-/// The script read like a microphone: it advances also while the key is not pressed.
+/// A source that plays the script and counts as a microphone: it advances also while the key is not
+/// pressed.
 struct Voice {
     script: Script,
     at: usize,
@@ -117,8 +118,8 @@ impl Source for Voice {
     }
 }
 
-/// Presses the key with the first frame of a talk-spurt and releases it with the first frame after
-/// it.
+/// A tap that presses the key with the first frame of a talk-spurt and releases it with the first
+/// frame after the talk-spurt.
 struct Finger {
     script: Script,
     gate: Arc<Gate>,
@@ -146,7 +147,7 @@ impl Tap for Finger {
     }
 }
 
-/// The frames that a listener hears, with the instant at which each was due.
+/// A tap that keeps the frames that a listener hears, with the instant at which each was due.
 #[derive(Default)]
 struct Ear(Mutex<Vec<(Instant, Vec<f32>)>>);
 
@@ -157,7 +158,8 @@ impl Tap for Ear {
 }
 
 impl Ear {
-    /// Returns the share of a packet's tone that was heard after it was sent, where it is loudest.
+    /// Returns how much of the amplitude of a packet's tone was heard after it was sent, where it
+    /// was loudest; 1.0 is all of it.
     fn heard_of(&self, packet: usize, said: Instant) -> f64 {
         let frames = self.0.lock().unwrap();
         let first = frames.partition_point(|(due, _)| *due < said);
@@ -183,8 +185,8 @@ fn into(served: &Served, name: &str) -> ClientOptions {
     }
 }
 
-/// Requests the floor when the key is pressed and releases it when the last packet is sent, until
-/// the script is over.
+/// Requests the floor when the key is pressed and releases it when the last packet has been sent,
+/// until the instant `until`.
 async fn talk(client: &mut Client, mut presses: UnboundedReceiver<()>, until: TokioInstant) {
     loop {
         tokio::select! {
@@ -203,8 +205,8 @@ async fn talk(client: &mut Client, mut presses: UnboundedReceiver<()>, until: To
     }
 }
 
-/// Sends so many talk-spurts and judges them. Returns a text for each that has lost something, and
-/// the number of those that fell into a stall of the machine and are not judged.
+/// Sends `spurts` talk-spurts and judges them. Returns a text for each that was cut, and the number
+/// of those that fell into a stall of the machine and are not judged.
 async fn run(spurts: usize, seed: u64) -> (Vec<String>, usize) {
     let served = Served::start();
     served.room("spurts", &json!({ "mode": "ptt" }));
@@ -260,14 +262,14 @@ async fn run(spurts: usize, seed: u64) -> (Vec<String>, usize) {
     (cut, disturbed)
 }
 
-/// The least share of the amplitude of an undamaged tone. A codec leaves nine tenths; a tone cut in
-/// half has one half.
+/// The least share of a tone's amplitude at which the tone counts as undamaged. A codec leaves nine
+/// tenths; a tone cut in half has one half.
 const HEARD: f64 = 0.7;
 
-/// Panics if a talk-spurt is cut in every run.
+/// Sends talk-spurts in up to `tries` runs. Panics if in each run some talk-spurt is cut.
 ///
-/// - `tries`: the number of runs; a stall that the watch did not see cuts a talk-spurt only in one
-///   of them.
+/// - `tries`: the largest number of runs. A stall that the watch did not see cuts a talk-spurt in
+///   one run only.
 async fn nothing_is_cut(spurts: usize, seed: u64, tries: u32) {
     let (mut cut, mut disturbed) = (Vec::new(), 0);
     for _ in 0..tries {

@@ -1,5 +1,5 @@
-//! Real voices through the whole system: each participant hears all the others but not itself, and
-//! voices that are too loud together are limited, not clipped.
+//! Sends real voices through the whole system: each participant hears all the others but not
+//! itself, and voices that are too loud together are limited, not clipped.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -22,7 +22,8 @@ use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::Source;
 
-/// The length of the longest voice of `fixtures/`, and a margin for the delay.
+/// How long the participants talk: the length of the longest voice of `fixtures/`, and a margin for
+/// the delay.
 const TALK: Duration = Duration::from_secs(26);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +67,8 @@ async fn participants_with_voices_hear_the_three_others_but_not_themselves() {
     }
 }
 
-/// `mixer/tests/engine/minus_one.rs` shows that the mix stays at or below -1 dBFS before the encoder.
+/// Checks what is heard after the codec; `mixer/tests/engine/minus_one.rs` shows that the mix stays
+/// at or below -1 dBFS before the encoder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mix_of_three_voices_at_full_scale_neither_wraps_nor_clips() {
     let server = TestServer::start();
@@ -117,7 +119,7 @@ async fn mix_of_three_voices_at_full_scale_neither_wraps_nor_clips() {
     assert!(held > -6.0, "what is heard is no louder than one voice");
     assert!(run < 3, "{run} samples in a row are at full scale");
     // A sample that wraps jumps from one end of the scale to the other. These voices contain
-    // nothing above 8 kHz, so that such a change takes three samples without wrapping.
+    // nothing above 8 kHz, so that without wrapping such a change takes three samples.
     assert!(step < 1.5, "a step of {step} from one sample to the next");
 }
 
@@ -149,11 +151,11 @@ async fn leave(clients: Vec<(Client, Heard)>) -> Vec<Vec<f32>> {
     recordings
 }
 
-/// A voice that was found in a recording.
+/// Where a voice was found in a recording, and how loud.
 struct Found {
-    /// The level of the median piece.
+    /// The median level of the voice's pieces.
     level_db: f64,
-    /// The smallest and the largest delay, for the report.
+    /// The smallest and the largest delay, to be printed.
     lags_ms: String,
     /// The start of each piece in the recording, in samples.
     starts: Vec<usize>,
@@ -167,7 +169,7 @@ impl Said {
         Said(pieces(voice).map(|piece| finder.spectrum(piece)).collect())
     }
 
-    /// Looks for each piece in a recording.
+    /// Looks for each piece of the voice in a recording.
     fn find(&self, finder: &mut Finder, recording: &Spectrum) -> Found {
         let (mut levels_db, mut lags_ms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         for (number, said) in self.0.iter().enumerate() {

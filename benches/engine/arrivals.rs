@@ -18,7 +18,7 @@ pub fn bench(criterion: &mut Criterion) {
     stalls(criterion);
 }
 
-/// One packet in and one out, while a given number of packets wait.
+/// The jitter buffer: one packet is inserted and one removed, while a given number of packets wait.
 fn stores(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("jitter buffer");
     let payload = [7; 80];
@@ -44,7 +44,7 @@ fn stores(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One packet in and one tick out, decoding included.
+/// The playout: one packet is pushed and one tick pulled, decoding included.
 fn playouts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("playout");
     for (name, lost_every) in [("clean", u64::MAX), ("2 % lost", 50), ("10 % lost", 10)] {
@@ -82,7 +82,8 @@ fn stalls(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Returns how long six ticks take, after a second in which every packet arrived.
+/// Returns how long six ticks of a hundred talkers take, after a second in which every packet
+/// arrived. If `stalled`, no packet arrives in these ticks.
 fn stall(speech: &[Payload], stalled: bool) -> Duration {
     let playout = || Playout::new(Layout::Mono, TICK, Box::new(OpusDecoder::new(Layout::Mono)));
     let mut talkers: Vec<Playout> = (0..100).map(|_| playout()).collect();

@@ -1,6 +1,6 @@
-//! Changes of roles, in a room where another participant talks all the time: the tick in which a
-//! listener begins to talk and gets a copy of the group's encoder (a split), the tick in which it
-//! returns to the group (a merge), and a tick without a change.
+//! Benchmarks changes of roles, in a room where another participant talks all the time: the tick in
+//! which a listener begins to talk and gets a copy of the group's encoder (a split), the tick in
+//! which it returns to the group (a merge), and a tick without a change.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The change in the tick that is timed.
+/// Which change of roles the timed tick contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turned {
     Nothing,
@@ -44,7 +44,7 @@ struct Stage {
 impl Stage {
     fn new(people: u32) -> Stage {
         let mut scene = Scene::new(people, Profile::Voice);
-        // Both participants have heard a voice, so both have a stream, which lasts as long as a
+        // Both participants have heard a voice by now, so both have a stream. It lasts as long as a
         // participant talks.
         for (talkers, ticks) in [(1, 150), (2, 10), (1, 150)] {
             (0..ticks).for_each(|_| scene.turn(talkers));
@@ -52,8 +52,8 @@ impl Stage {
         Stage { scene }
     }
 
-    /// Lets the second participant begin to talk and fall silent again; returns how long the timed
-    /// tick took.
+    /// Lets the second participant begin to talk and fall silent again; returns how long the tick
+    /// with the change `turned` took.
     fn switch_once(&mut self, turned: Turned) -> Duration {
         let alone = self.encodes(1).0;
         let timed = match turned {
@@ -64,12 +64,13 @@ impl Stage {
                 self.until(1, |encodes| encodes == alone)
             }
         };
-        // Back to the start, whichever tick was timed.
+        // Whichever tick was timed, the room returns to one talker.
         self.until(1, |encodes| encodes == alone);
         timed
     }
 
-    /// Runs ticks until one has the wanted number of encodes; returns how long that tick took.
+    /// Runs ticks with `talkers` talkers until the number of encodes in one of them meets the
+    /// condition; returns how long that tick took.
     fn until(&mut self, talkers: u32, is_there: impl Fn(u64) -> bool) -> Duration {
         for _ in 0..PATIENCE_TICKS {
             let (encodes, took) = self.encodes(talkers);
@@ -89,5 +90,6 @@ impl Stage {
     }
 }
 
-/// Several times the hangovers of the gate and of the merge.
+/// The most ticks until roles have changed: several times the hangovers of the gate and of the
+/// merge.
 const PATIENCE_TICKS: u32 = 500;

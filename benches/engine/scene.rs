@@ -15,7 +15,7 @@ use mixer::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
 pub const TICK: TickLength = TickLength::Ms20;
 
-/// Returns samples of a sine.
+/// Returns `samples` samples of a sine, starting with sample number `from`.
 pub fn tone(hz: f64, amplitude: f32, from: u64, samples: usize) -> Vec<f32> {
     (from..from + samples as u64)
         .map(|sample| {
@@ -25,7 +25,7 @@ pub fn tone(hz: f64, amplitude: f32, from: u64, samples: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Two seconds of a tone, in packets of 20 ms.
+/// Returns two seconds of a tone, encoded in packets of 20 ms.
 pub fn speech() -> Vec<Payload> {
     let up = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TICK);
     let mut encoder = OpusEncoder::new(&up);
@@ -39,7 +39,7 @@ pub fn speech() -> Vec<Payload> {
         .collect()
 }
 
-/// Discards all packets.
+/// A sink that discards all packets.
 struct Drain;
 
 impl WorkPool for Drain {}
@@ -90,7 +90,7 @@ impl Scene {
         }
     }
 
-    /// Returns the number of encodes so far.
+    /// Returns the number of frames that the room has encoded so far.
     pub fn encodes(&self) -> u64 {
         self.engine.stats().encodes_total
     }

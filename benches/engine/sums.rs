@@ -1,4 +1,5 @@
-//! Operations on PCM: sums and limits.
+//! Benchmarks operations on PCM: the sum of all talkers, the sum without one of them, and the
+//! limiter.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! A room's whole tick: jitter buffers, decoders, mixes, encoders.
+//! Benchmarks a room's whole tick: jitter buffers, decoders, mixes and encoders.
 
 use criterion::{BenchmarkId, Criterion};
 use mixer::codec::Profile;
@@ -19,7 +19,8 @@ pub fn bench(criterion: &mut Criterion) {
         (50, 50, Profile::LowDelay),
     ] {
         let mut scene = Scene::new(people, profile);
-        // Past the refreshes of the initial silence, in the middle of the talk-spurt.
+        // The scene is run past the refreshes of the initial silence, into the middle of the
+        // talk-spurt.
         (0..150).for_each(|_| scene.turn(talkers));
         let name = BenchmarkId::new(profile.name(), format!("{people} people, {talkers} talk"));
         group.bench_function(name, |bencher| bencher.iter(|| scene.turn(talkers)));

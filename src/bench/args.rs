@@ -10,13 +10,13 @@ use thiserror::Error;
 
 use super::target::TargetOptions;
 
-/// How a server is measured, and how it is started if the benchmark starts it.
+/// Flags for how long a server is measured and how the benchmark starts it.
 #[derive(Debug, Clone, Args)]
 pub struct Conditions {
-    /// Seconds for which each state is measured
+    /// Seconds that each measurement takes
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// Seconds to wait before each state is measured
+    /// Seconds to wait before each measurement
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
     settle: u64,
     /// Profile of the streams to listeners, on servers that have profiles: voice, radio, low-delay,
@@ -35,18 +35,18 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Returns the time for which each state settles before it is measured.
+    /// Returns the time to wait before each measurement.
     pub fn settle(&self) -> Duration {
         Duration::from_secs(self.settle)
     }
 
-    /// Returns the time for which each state is measured.
+    /// Returns the time that each measurement takes.
     pub fn time(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 
-    /// Returns the options with which a server is started, except those that depend on the
-    /// measurement.
+    /// Returns the options with which a server is started. Options that depend on the measurement
+    /// keep their defaults.
     pub fn options(&self) -> TargetOptions {
         TargetOptions {
             profile: self.profile,
@@ -68,7 +68,8 @@ pub enum Talkers {
 }
 
 impl Talkers {
-    /// Returns the number of talkers among `people`; `None` if there are fewer people than talkers.
+    /// Returns the number of talkers in a room of `people` participants; `None` if there are fewer
+    /// participants than talkers.
     pub fn of(self, people: usize) -> Option<usize> {
         match self {
             Talkers::All => Some(people),
@@ -97,7 +98,7 @@ impl FromStr for Talkers {
     }
 }
 
-/// Text that is no number of talkers.
+/// The error for a flag value that is neither a number of talkers nor `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the number of talkers must be a whole number or the word all")]
 pub struct NoNumber;

@@ -1,5 +1,4 @@
-//! The harness of a measurement: one server, its clients, and the measurements of both over a
-//! period.
+//! A running measurement: one server, its clients, and what both of them consume over a period.
 
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
@@ -40,19 +39,19 @@ pub enum HarnessError {
     Flags(&'static str),
 }
 
-/// The settings of a harness.
+/// What a [`Harness`] starts and how long it measures.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) spec: TargetSpec,
     pub(super) options: TargetOptions,
     pub(super) speech: Speech,
-    /// The time for which everything settles before it is measured.
+    /// How long server and clients run before a measurement begins.
     pub(super) settle: Duration,
-    /// The time for which it is measured.
+    /// How long a measurement takes.
     pub(super) time: Duration,
 }
 
-/// A measured server with one room, and the clients in it.
+/// A measurement under way: a server with one room, and the clients in that room.
 pub(super) struct Harness {
     setting: Setting,
     /// Dropped before the target, so that the clients close their connections while the server
@@ -63,16 +62,16 @@ pub(super) struct Harness {
     listeners: Vec<Member>,
 }
 
-/// The measurements of one period.
+/// The measurements of server and clients over one period.
 #[derive(Debug, Clone)]
 pub(super) struct Figures {
-    /// What the clients counted.
+    /// What the clients received and sent, summed up.
     pub(super) tally: Box<SwarmStats>,
-    /// Resources used by the server's process, if it runs here.
+    /// Resources used by the server's process; `None` if it runs elsewhere.
     pub(super) server: Option<Usage>,
     /// Resources used by this process.
     pub(super) own: Usage,
-    /// The server's own metrics.
+    /// The server's own metrics: increases of counters, and current values of gauges.
     pub(super) says: BTreeMap<String, f64>,
 }
 
@@ -94,7 +93,7 @@ impl Figures {
 }
 
 impl Harness {
-    /// Starts the server.
+    /// Starts the server, with no clients yet.
     pub(super) async fn open(setting: Setting) -> Result<Harness, HarnessError> {
         let target = target::start(&setting.spec, &setting.options).await?;
         let room_for = setting.options.room_capacity.max(1);
@@ -144,7 +143,7 @@ impl Harness {
         outcome
     }
 
-    /// Makes rooms without participants.
+    /// Creates `count` rooms without participants.
     pub(super) async fn rooms(&self, count: usize) -> Result<(), HarnessError> {
         let names: Vec<String> = (0..count).map(|number| format!("idle-{number}")).collect();
         let made = stream::iter(&names).map(|name| self.target.make_room(name));
@@ -155,12 +154,12 @@ impl Harness {
         Ok(())
     }
 
-    /// Lets everything settle, then measures for the set time.
+    /// Waits for the settling time, then measures for the time of the settings.
     pub(super) async fn measure(&self) -> Result<Figures, HarnessError> {
         self.measure_for(self.setting.time).await
     }
 
-    /// Lets everything settle, then measures for this time.
+    /// Waits for the settling time, then measures for `time`.
     pub(super) async fn measure_for(&self, time: Duration) -> Result<Figures, HarnessError> {
         sleep(self.setting.settle).await;
         let says = self.counters().await;
@@ -222,8 +221,8 @@ impl Harness {
     }
 }
 
-/// Runs a measurement to its end, or until Ctrl-C or SIGTERM; a dropped measurement removes
-/// everything that it has set up.
+/// Runs a measurement until it ends, or until Ctrl-C or SIGTERM. An interrupted measurement is
+/// dropped, which removes everything that it has set up.
 pub(super) fn until_interrupted<T>(
     measurement: impl Future<Output = Result<T, HarnessError>>,
 ) -> Result<T, HarnessError> {
@@ -246,11 +245,11 @@ pub(super) fn until_interrupted<T>(
 
 const ROOM: &str = "bench";
 
-/// Clients of each kind that decode what they hear.
+/// How many of the talkers, and of the listeners, decode what they hear.
 const EARS: usize = 2;
 
 /// The largest number of tones that can be told apart.
 const MAX_TONES: usize = 10;
 
-/// Joins at one time: enough to keep a server busy, too few to time out.
+/// Joins under way at one time: enough to keep a server busy, too few to time out.
 const JOINS_AT_ONCE: usize = 16;

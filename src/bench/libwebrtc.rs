@@ -33,7 +33,7 @@ pub enum ClientKind {
 /// Why a libwebrtc client fails.
 #[derive(Debug, Error)]
 pub enum LibwebrtcError {
-    /// The script is missing.
+    /// The script `tests/tools/wrtc.sh` is missing.
     #[error("cannot start the libwebrtc client: {SCRIPT} is not in the current directory")]
     Missing,
     /// The client cannot be started, or the server makes no room for it.
@@ -47,7 +47,7 @@ pub enum LibwebrtcError {
     },
 }
 
-/// The task of a client.
+/// What a client does in a call: what it plays, what it records, and for how long.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Part {
     /// A 16-bit mono WAV file to play; a client without one only listens.
@@ -58,7 +58,7 @@ pub(super) struct Part {
     pub(super) time: Duration,
 }
 
-/// A client in a call.
+/// A running libwebrtc client that takes part in a call.
 pub(super) struct Client {
     lines: mpsc::Receiver<String>,
     said: Vec<String>,
@@ -78,13 +78,15 @@ pub(super) struct ClientReport {
 
 #[derive(Debug, Clone, Deserialize)]
 struct Spoken {
-    /// The instant of the first sample.
+    /// The instant of the first sample played, in microseconds of the monotonic clock; `None` if
+    /// nothing was played.
     start_us: Option<f64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Recorded {
-    /// The start of the recording, computed from each second of it.
+    /// Estimates of the instant of the first sample recorded, one from each second of the
+    /// recording, in microseconds of the monotonic clock.
     starts_us: Vec<f64>,
 }
 
@@ -92,11 +94,11 @@ struct Recorded {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Inbound {
-    /// All samples that it played.
+    /// All samples that the jitter buffer played.
     pub(super) total_samples_received: f64,
-    /// Concealed samples.
+    /// Samples made up for missing packets.
     pub(super) concealed_samples: f64,
-    /// Concealed samples that are silence.
+    /// Concealed samples that were silent or comfort noise.
     pub(super) silent_concealed_samples: f64,
     /// Samples inserted to lengthen the delay.
     pub(super) inserted_samples_for_deceleration: f64,
@@ -218,7 +220,7 @@ impl Client {
 }
 
 impl ClientReport {
-    /// Returns when the first sample was spoken; `None` for a client that only listened.
+    /// Returns when the client's first sample was spoken; `None` for a client that only listened.
     pub(super) fn spoken(&self) -> Option<Instant> {
         self.play.start_us.and_then(instant_of)
     }
@@ -266,7 +268,8 @@ const SCRIPT: &str = "tests/tools/wrtc.sh";
 const LISTENING: &str = "listening";
 const CONNECTED: &str = "connected";
 
-/// Long because the first run downloads the packages.
+/// The time limit of each step of a client's start; long because the first run downloads the
+/// packages.
 const STEP_TIME: Duration = Duration::from_secs(300);
 
 const SHOWN_LINES: usize = 12;

@@ -225,7 +225,7 @@ fn stem(voice: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Returns a target's name as part of a file name.
+/// Returns a target's name with `-` for each character that is not alphanumeric, for file names.
 fn plain(target: &str) -> String {
     target.replace(|it: char| !it.is_alphanumeric(), "-")
 }
@@ -264,7 +264,7 @@ fn length_of(voice: &Path) -> Result<Duration, PcmError> {
 /// The longest delay from a spoken sample to its sound, through any server.
 const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
 
-/// The listener joins before the talker, and stays until the talker has finished.
+/// How long before the talker the listener joins. It stays until the talker has finished.
 const JOINING: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

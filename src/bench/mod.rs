@@ -81,7 +81,7 @@ enum What {
     Listen(With<ListenArgs>),
 }
 
-/// A subcommand's own flags and where its report goes.
+/// A subcommand's own flags, with the flags for its report.
 #[derive(Debug, Args)]
 struct With<A: Args> {
     #[command(flatten)]

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A process at one instant.
+/// The counters of a process at one instant.
 #[derive(Debug, Clone)]
 pub struct Sample {
     at: Instant,
-    /// CPU time of each thread: that of a thread disappears with it.
+    /// The counters of each thread by its id. The kernel drops those of a thread when it ends.
     threads: HashMap<u32, Thread>,
     rss_bytes: u64,
 }
@@ -60,7 +60,7 @@ impl Sample {
 
     /// Returns the resource use since `before`.
     ///
-    /// The last CPU time of a thread that has ended in between is lost.
+    /// What a thread consumed between `before` and its end, if it ended meanwhile, is not counted.
     pub fn since(&self, before: &Sample) -> Usage {
         let seconds = (self.at - before.at).as_secs_f64().max(1e-9);
         let mut on_cpu = Duration::ZERO;
@@ -92,7 +92,7 @@ fn thread(task: &Path) -> Option<Thread> {
     })
 }
 
-/// Returns the number after a name at the start of a line.
+/// Returns the number that follows `name` at the start of a line of `/proc/PID/status`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The progress of one piece of work.
+/// A progress display on standard error: a bar on a terminal, otherwise log lines.
 ///
-/// It may be reported from any thread, as often as convenient.
+/// Any thread may update it, as often as convenient.
 #[derive(Debug)]
 pub struct Progress(Shown);
 
@@ -21,7 +21,7 @@ enum Shown {
 }
 
 impl Progress {
-    /// Shows the progress of `what` over `total` steps.
+    /// Shows a display for `total` steps, labelled `what`.
     pub fn new(what: &str, total: u64) -> Progress {
         if !stderr().is_terminal() {
             return Progress(Shown::Lines(Mutex::new(Lines::new(what, total))));
@@ -34,7 +34,7 @@ impl Progress {
         Progress(Shown::Bar(bar))
     }
 
-    /// Returns a progress that is not shown.
+    /// Returns a progress display that shows nothing.
     pub fn hidden() -> Progress {
         Progress(Shown::Nothing)
     }
@@ -49,7 +49,7 @@ impl Progress {
         self
     }
 
-    /// Sets the note about the current step.
+    /// Sets the text about the current step that is shown beside the count.
     pub fn note(&self, note: impl Into<String>) -> &Progress {
         match &self.0 {
             Shown::Nothing => {}
@@ -104,7 +104,7 @@ impl Lines {
         }
     }
 
-    /// Returns the line to print now, if one is due.
+    /// Returns the line to print, unless the previous line was printed less than five seconds ago.
     fn line(&mut self, now: Instant) -> Option<String> {
         let due = self.said.is_none_or(|said| now - said >= EVERY);
         if !due {
@@ -125,7 +125,7 @@ impl Lines {
 
 const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}";
 
-/// The interval of lines in a log.
+/// The time between two lines if standard error is not a terminal.
 const EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Reads the metrics that a server exports in the Prometheus text format; they are shown by their
-//! names, whichever they are.
+//! Reads all metrics that a server exports in the Prometheus text format. No metric needs to be
+//! known by name.
 
 use std::collections::BTreeMap;
 
-/// All values of a page.
+/// All values of one response to `GET /metrics`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Counters {
     values: BTreeMap<String, f64>,
@@ -11,7 +11,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Parses a page; ignores lines that are no values.
+    /// Parses a page in the text format; ignores lines that hold no value.
     pub(super) fn read(page: &str) -> Counters {
         let mut read = Counters::default();
         for line in page.lines() {
@@ -37,9 +37,8 @@ impl Counters {
         read
     }
 
-    /// Returns the increase of counters since `before`, and the current values of gauges. A
-    /// histogram is replaced by percentiles: the bounds below which these shares of its
-    /// observations lie.
+    /// Returns the increase of counters since `before`, and the current values of gauges. Each
+    /// histogram is replaced by its percentiles 50, 99 and 99.9, each the upper bound of a bucket.
     pub(super) fn since(&self, before: &Counters) -> BTreeMap<String, f64> {
         let grown = |(name, value): (&String, &f64)| {
             let family = name.split('{').next().unwrap_or(name);
@@ -64,8 +63,8 @@ impl Counters {
     }
 }
 
-/// Returns the bounds of each histogram with the count below each bound, by the histogram's name
-/// and other labels.
+/// Returns the buckets of each histogram as (upper bound, count of values below it), by the
+/// histogram's name and its other labels.
 fn histograms(parts: &BTreeMap<String, f64>) -> BTreeMap<String, Vec<(f64, f64)>> {
     let mut histograms: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for (part, count) in parts {
@@ -90,14 +89,16 @@ fn histograms(parts: &BTreeMap<String, f64>) -> BTreeMap<String, Vec<(f64, f64)>
     histograms
 }
 
-/// Returns the least bound below which this share lies; `None` if nothing was counted.
+/// Returns the least upper bound below which this share of the values lies; `None` if nothing was
+/// counted.
 fn bound_of(buckets: &[(f64, f64)], share: f64) -> Option<f64> {
     let (_, all) = buckets.last().filter(|(_, all)| *all > 0.0)?;
     let enough = buckets.iter().find(|(_, count)| *count >= share * all)?;
     Some(enough.0)
 }
 
-/// Returns the number of missed deadlines, judged by the names of the counters.
+/// Returns the number of missed deadlines: the sum of all counters with one of the words [`MISSES`]
+/// in their names.
 pub(super) fn misses(changes: &BTreeMap<String, f64>) -> f64 {
     changes
         .iter()
@@ -105,7 +106,7 @@ pub(super) fn misses(changes: &BTreeMap<String, f64>) -> f64 {
         .fold(0.0, |sum, (_, change)| sum + change)
 }
 
-/// Whether a value is about mixing, and therefore of interest beside a measurement.
+/// Whether a metric's name shows that it is about mixing, so that it belongs in a report.
 pub(super) fn is_about_mixing(name: &str) -> bool {
     ["mixer", "slot", "governor", "tick", "encode", "refused"]
         .iter()

@@ -20,7 +20,7 @@ pub struct RoomClient {
     _relay: Option<Relay>,
 }
 
-/// Where and how a client joins.
+/// The room that a client joins, and the path over which it joins.
 #[derive(Clone, Copy)]
 pub struct Entrance<'a> {
     /// The server.
@@ -45,9 +45,9 @@ pub enum RoomClientError {
     /// The client cannot connect.
     #[error("cannot connect to {target}: {source}")]
     Connection {
-        /// The target.
+        /// The name of the target.
         target: String,
-        /// The cause.
+        /// Why the connection failed.
         source: ConnectionError,
     },
     /// The relay for jitter and loss cannot be set up.

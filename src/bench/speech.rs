@@ -12,7 +12,7 @@ use crate::join::pcm::wav::WavSource;
 use crate::join::pcm::{PcmError, read_all};
 use crate::join::uplink::{Ptime, level_of};
 
-/// One voice of about 20 s.
+/// A recording of one speaker, about 20 s long.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Voice {
     /// Its file name among the fixtures, without the extension.
@@ -36,9 +36,9 @@ pub enum SpeechError {
     /// The recording cannot be read.
     #[error("cannot read the voice {name}: {source}")]
     Read {
-        /// Which voice.
+        /// The voice's name.
         name: &'static str,
-        /// Why.
+        /// Why the recording cannot be read.
         source: PcmError,
     },
     /// The speech cannot be encoded.

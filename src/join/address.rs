@@ -1,4 +1,5 @@
-//! Turns an address that a person types or pastes into the URL to which offers are posted.
+//! Turns the address of a room, as a person types or pastes it, into the URL to which offers are
+//! posted.
 
 use reqwest::Url;
 use thiserror::Error;
@@ -9,23 +10,23 @@ pub enum AddressError {
     /// The text is no URL, or its scheme is not HTTP.
     #[error("invalid URL {given:?}: it must start with http:// or https:// and have a host")]
     NotHttp {
-        /// What was given.
+        /// The text that was given.
         given: String,
     },
     /// The URL leads to a server but names no room.
     #[error("the URL {given:?} names no room; use a URL such as {example}")]
     NoRoom {
-        /// What was given.
+        /// The URL that was given.
         given: String,
         /// An address that would be accepted.
         example: String,
     },
 }
 
-/// Completes the URL of a room's participants.
+/// Returns the URL of a room's participants for an address that a person gives.
 ///
-/// `http://host/v1/rooms/lobby/participants` is taken as it is. `http://host/v1/rooms/lobby` and
-/// the addresses of the page, `http://host/#room=lobby` or short `http://host/#lobby`, are
+/// `http://host/v1/rooms/lobby/participants` is returned unchanged. `http://host/v1/rooms/lobby`
+/// and the addresses of the page, `http://host/#room=lobby` or short `http://host/#lobby`, are
 /// completed, also below the path prefix of a proxy. A query is kept.
 ///
 /// # Errors
@@ -73,7 +74,7 @@ pub fn participants(given: &str) -> Result<Url, AddressError> {
     Ok(url)
 }
 
-/// Returns the room of a URL completed by [`participants`].
+/// Returns the room's name in a URL that [`participants`] returned.
 pub fn room_of(url: &Url) -> &str {
     let mut names = url.path().rsplit('/').skip(1);
     names.next().unwrap_or_default()

@@ -87,7 +87,7 @@ pub struct JoinArgs {
     pub insecure: bool,
 }
 
-/// Arguments that are valid one by one but not together.
+/// Why a command line that was parsed is invalid all the same.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ArgsError {
     /// The address names no room.
@@ -96,19 +96,19 @@ pub enum ArgsError {
     /// The duration is not positive or too long.
     #[error("invalid --seconds {given}: it must be more than 0 s and at most {max} s", max = MAX_SECONDS)]
     Seconds {
-        /// What was given.
+        /// The duration that was given, in seconds.
         given: f64,
     },
     /// The file name of the recording has no known extension.
     #[error("cannot record to {}: the file name must end in .wav, .ogg or .opus, or be - for standard output", path.display())]
     RecordKind {
-        /// What was given.
+        /// The path that was given.
         path: PathBuf,
     },
-    /// Standard input and pipes cannot be rewound.
+    /// `--loop` is given for standard input or a pipe, which cannot be rewound.
     #[error("--loop needs a file: standard input or a pipe cannot be played twice")]
     LoopedStdin,
-    /// What is heard would be sent again.
+    /// One pipe is given to play and to record: the received audio would be sent again.
     #[error("--play and --record name the same pipe: the received audio would be played again")]
     SamePipe,
     /// The recording would overwrite the file that is played.
@@ -166,7 +166,7 @@ pub struct JoinOptions {
     pub record: Option<Record>,
     /// The name that other participants see.
     pub name: Option<String>,
-    /// How long to stay in the room.
+    /// How long to stay in the room; `None` if there is no limit.
     pub limit: Option<Duration>,
     /// Whether to start the file again at its end.
     pub looped: bool,
@@ -182,11 +182,11 @@ pub struct JoinOptions {
     pub priority: Option<u8>,
     /// Profile of the received stream.
     pub profile: Option<Profile>,
-    /// How the sent audio is encoded.
+    /// The bitrate and the error correction of the sent audio.
     pub voice: VoiceSettings,
     /// The bitrate to ask the server for, if given, in bits per second.
     pub ask_bitrate_bps: Option<u32>,
-    /// Packet duration, if given.
+    /// Duration of the sent packets, and of the packets to ask the server for, if given.
     pub ptime: Option<Ptime>,
     /// Whether to reconnect after a lost connection.
     pub reconnect: bool,
@@ -195,7 +195,7 @@ pub struct JoinOptions {
 }
 
 impl JoinArgs {
-    /// Checks what the parser cannot check.
+    /// Checks the arguments together, which the parser cannot do, and returns them as options.
     ///
     /// # Errors
     /// [`ArgsError`] with a sentence about what to change.
@@ -300,7 +300,7 @@ fn ptime(given: &str) -> Result<Ptime, &'static str> {
     ms.ok_or("it must be 10, 20, 40 or 60 ms")
 }
 
-/// A leap year: longer than any real recording.
+/// The longest duration that is accepted: a leap year, longer than any real recording.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A participant as a library: it joins, keeps the connection alive and leaves.
+//! A participant of a room as a library: it joins, keeps the connection alive and leaves.
 //!
 //! A task watches the connection and establishes another one when it is lost; meanwhile the media
 //! threads continue, in silence.
@@ -19,7 +19,7 @@ use super::sdp;
 use super::stats::Stats;
 use super::whip_client::{FloorReply, WhipEndpoint, WhipError, WhipSession};
 
-/// What a client needs to know besides its media.
+/// The options of a client, apart from those of its media.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// The room to join.
@@ -61,11 +61,12 @@ pub struct Client {
     events: mpsc::Receiver<ClientEvent>,
     keeper: KeeperTask,
     joined: Instant,
-    /// A receiver of all messages since before the connection.
+    /// A receiver that was created before the connection, so that it misses no message.
     early: Option<broadcast::Receiver<Arc<str>>>,
 }
 
-/// Reaches the server for a participant, over the current connection.
+/// A handle that sends messages and floor requests to the server, over whichever connection is
+/// current.
 #[derive(Clone)]
 pub struct Controls(Arc<Mutex<Option<Live>>>);
 
@@ -147,7 +148,8 @@ impl Client {
         self.controls().say(text).await
     }
 
-    /// Returns a handle to reach the server, for tasks other than the client's owner.
+    /// Returns a handle that can send messages and floor requests while another task owns the
+    /// client.
     pub fn controls(&self) -> Controls {
         Controls(Arc::clone(&self.live))
     }
@@ -157,7 +159,8 @@ impl Client {
         self.media.sockets().messages.subscribe()
     }
 
-    /// Returns all messages from the first one on; a second call returns those from now on.
+    /// Returns all messages on the data channel `control` from the first one on. Only the first
+    /// call does; later calls return the messages from now on.
     pub fn all_messages(&mut self) -> broadcast::Receiver<Arc<str>> {
         self.early.take().unwrap_or_else(|| self.messages())
     }
@@ -169,8 +172,8 @@ impl Client {
     /// an error: it notices the absence after a timeout.
     pub async fn leave(mut self) -> Result<(), JoinError> {
         self.keeper.0.abort();
-        // The keeper must have ended before the session is taken out, whether the abort took effect
-        // or not.
+        // The keeper must have ended before the session is taken out of `live`, whether or not the
+        // abort took effect.
         let _ = (&mut self.keeper.0).await;
         let live = lock(&self.live).take();
         if let Some(live) = live {
@@ -255,7 +258,7 @@ impl Live {
     }
 }
 
-/// The keeper's task, which is aborted with the client.
+/// The task of the [`Keeper`]; dropping it aborts the task.
 struct KeeperTask(JoinHandle<()>);
 
 impl Drop for KeeperTask {
@@ -264,7 +267,7 @@ impl Drop for KeeperTask {
     }
 }
 
-/// Watches the connection and re-establishes it.
+/// Watches the client's connection and reconnects when the connection is lost.
 struct Keeper {
     options: ClientOptions,
     sockets: Sockets,
@@ -348,7 +351,7 @@ impl Keeper {
         None
     }
 
-    /// Tries to reconnect until an attempt succeeds or fails for good.
+    /// Reconnects: tries again and again until an attempt succeeds or fails for good.
     async fn come_back(&self) -> Result<Live, JoinError> {
         let mut backoff = Backoff::default();
         loop {
@@ -377,7 +380,7 @@ fn removal(live: &Live, message: Option<&str>) -> Option<String> {
     put_out.then_some(left.reason)
 }
 
-/// The control message that a participant has left.
+/// The event `left`: a participant has left the room.
 #[derive(Deserialize)]
 struct Left {
     event: String,
@@ -389,7 +392,7 @@ fn lock(live: &Mutex<Option<Live>>) -> std::sync::MutexGuard<'_, Option<Live>> {
     live.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A client whose owner does not read keeps this number of events.
+/// The number of events that are kept for an owner that does not read them.
 const EVENTS: usize = 16;
 
 /// How often the client asks the server whether the session exists while the connection is shaky.

@@ -26,7 +26,7 @@ use super::stats::{self, Counters};
 use super::tap::Tap;
 use crate::clock;
 
-/// A message from the connection.
+/// What a connection sends to the receiving thread.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every message is the large one"
@@ -34,15 +34,16 @@ use crate::clock;
 pub enum Received {
     /// A packet with its arrival.
     Packet(Packet, Time),
-    /// A new connection starts.
+    /// A new connection starts, so the playout begins anew.
     Restart,
 }
 
-/// Bound of the queue from the connection: five seconds of packets of 20 ms. The newest is dropped
-/// when it is full, which happens only if the thread does not run.
+/// Bound of the queue from the connection to the receiving thread: five seconds of packets of 20
+/// ms. The newest packet is dropped when the queue is full, which happens only if the thread does
+/// not run.
 pub const RECEIVED: usize = 256;
 
-/// What the receiving thread works with.
+/// What the receiving thread needs to run.
 pub struct DownlinkParts {
     /// The messages from the connections.
     pub received: Receiver<Received>,
@@ -56,7 +57,7 @@ pub struct DownlinkParts {
     pub events: UnboundedSender<MediaEvent>,
 }
 
-/// The running thread.
+/// The running receiving thread.
 pub struct Downlink {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), PcmError>>>,
@@ -70,7 +71,8 @@ impl Downlink {
     pub fn start(parts: DownlinkParts) -> Result<Downlink, PcmError> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut playout = Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new()));
-        // The frames are due when a sound device needs them, not when a packet is there.
+        // The thread pulls frames at fixed times, as a sound device does, not when a packet
+        // arrives.
         playout.set_ticks_wait(false);
         let player = Player {
             playout,
@@ -82,8 +84,8 @@ impl Downlink {
         let thread = thread::Builder::new()
             .name("join-downlink".to_owned())
             .spawn(move || {
-                // Without the permission a busy machine causes gaps in the sound, as for any other
-                // player.
+                // If the system does not permit the priority, a busy machine causes gaps in the
+                // sound, as for any other player.
                 let _ = sched::raise_priority(sched::CLIENT);
                 player.run()
             })?;

@@ -9,10 +9,10 @@ use super::connection::ConnectionError;
 use super::pcm::PcmError;
 use super::whip_client::WhipError;
 
-/// Why a client fails.
+/// Why `mixminus join` or a client fails.
 #[derive(Debug, Error)]
 pub enum JoinError {
-    /// The arguments are invalid.
+    /// The command line is invalid.
     #[error(transparent)]
     Args(#[from] ArgsError),
     /// The server created no session.
@@ -24,10 +24,10 @@ pub enum JoinError {
     /// Playing or recording failed.
     #[error(transparent)]
     Pcm(#[from] PcmError),
-    /// The recording cannot be continued; finishing it returns the reason.
+    /// The recording failed; [`Client::leave`](super::client::Client::leave) returns the reason.
     #[error("cannot write the recording")]
     Recording,
-    /// The source of a push-to-talk client with a microphone has ended.
+    /// The audio input of a push-to-talk client ended, so that the client could only be silent.
     #[error("the audio source has ended, so there is nothing left to send")]
     SourceEnded,
     /// The connection is lost and reconnecting is off.
@@ -36,13 +36,13 @@ pub enum JoinError {
     /// The server has removed the client.
     #[error("the server removed this client: {reason}")]
     Removed {
-        /// `kicked` or `room closed`.
+        /// Why the client was removed: `kicked` or `room closed`.
         reason: String,
     },
-    /// The handlers of signals cannot be installed.
+    /// The handlers of Ctrl-C, SIGTERM or the push-to-talk signals cannot be installed.
     #[error("cannot set up signals or standard input: {0}")]
     Signals(#[source] std::io::Error),
-    /// The thread that prints lines cannot be started.
+    /// The thread that prints events and statistics cannot be started.
     #[error("cannot start the thread that prints events: {0}")]
     Threads(#[source] std::io::Error),
 }
@@ -56,7 +56,7 @@ impl JoinError {
         }
     }
 
-    /// Whether another attempt is useless.
+    /// Whether another attempt to connect would fail for the same reason.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             JoinError::Session(error) => error.is_permanent(),

@@ -19,9 +19,9 @@ pub enum OutputStream {
 
 /// Prints lines from a thread of its own: a slow reader must not delay a radio.
 ///
-/// The newest lines are dropped when the queue is full; lines without lasting content, such as
-/// levels, already when half of it is taken. The next event that finds space is preceded by the
-/// number of dropped events.
+/// The newest line is dropped when the queue is full. Lines without lasting content, such as
+/// levels, are dropped already when half of the queue is taken. The next event that finds space is
+/// preceded by a line with the number of dropped events.
 pub struct EventOutput {
     lines: Option<Sender<String>>,
     done: Receiver<()>,
@@ -29,7 +29,7 @@ pub struct EventOutput {
 }
 
 impl EventOutput {
-    /// Starts the thread.
+    /// Starts the thread that prints.
     ///
     /// # Errors
     /// The system's error if it starts no thread.
@@ -63,7 +63,7 @@ impl EventOutput {
         })
     }
 
-    /// Prints a line that is not an event; dropped if the queue is full.
+    /// Prints a line that is not an event, such as statistics. It is dropped if the queue is full.
     pub fn print(&self, line: String) {
         if let Some(lines) = &self.lines {
             // The queue is full because the reader is slow, or closed because the reader has gone.
@@ -71,9 +71,9 @@ impl EventOutput {
         }
     }
 
-    /// Prints an event; dropped and counted if the queue is full.
+    /// Prints an event. It is dropped and counted if the queue is full.
     ///
-    /// - `passing`: the event has no lasting content and soon comes again.
+    /// - `passing`: the event has no lasting content, and a newer one follows soon.
     pub fn event(&self, line: String, passing: bool) {
         let missed = self.missed.load(Ordering::Relaxed);
         let free = if passing { WAITING / 2 } else { 0 };
@@ -88,20 +88,21 @@ impl EventOutput {
         self.print(line);
     }
 
-    /// Counts events that were lost before they reached this output.
+    /// Adds `events` to the number of dropped events: the caller has missed them.
     pub fn miss(&self, events: usize) {
         self.missed.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// Returns the free space of the queue. Only this thread fills the queue, so the space does not
-    /// shrink.
+    /// Returns the number of lines that the queue still accepts. Only the caller's thread adds
+    /// lines, so the number does not fall meanwhile.
     fn room(&self) -> usize {
         self.lines.as_ref().map_or(0, |lines| WAITING - lines.len())
     }
 }
 
 impl Drop for EventOutput {
-    /// Waits for the last lines to be printed, but not for a reader that does not read.
+    /// Waits for the last lines to be printed, at most half a second: the reader may have stopped
+    /// reading.
     fn drop(&mut self) {
         self.lines = None;
         let _ = self.done.recv_timeout(LAST_LINES);
@@ -120,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that reads one line each time the test permits it.
+    /// Takes the place of the standard stream: accepts one line each time the test permits it.
     struct Reader {
         turns: mpsc::Sender<()>,
         read: mpsc::Receiver<String>,
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn event_output_reports_dropped_events_before_the_next_event() {
         let (lines, reader) = Reader::of();
-        // The thread itself holds at most one of the lines.
+        // The printing thread itself holds at most one of the lines.
         for number in 0..WAITING + 10 {
             lines.event(number.to_string(), false);
         }
@@ -179,7 +180,7 @@ mod tests {
         let passing = (0..WAITING)
             .take_while(|_| reader.next() == "level")
             .count();
-        // The thread itself holds at most one of the lines.
+        // The printing thread itself holds at most one of the lines.
         assert!((0..=1).contains(&(passing - WAITING / 2)), "{passing}");
         // The event in between was the report of dropped events.
         assert_eq!(reader.next(), "state");

@@ -1,4 +1,4 @@
-//! The main loop of `mixminus join`, from the first connection to the last: prints events, and
+//! The main loop of `mixminus join`, from the first connection to the last: it prints events, and
 //! drives push-to-talk and monitoring.
 
 use std::future::pending;
@@ -36,10 +36,10 @@ pub(super) struct MainLoop<'a> {
     monitors: MonitorSync,
 }
 
-/// The rooms to monitor, and whether the server has to be told about them.
+/// The rooms to monitor, and whether their list has to be sent to the server.
 struct MonitorSync {
     wanted: Vec<MonitoredRoom>,
-    /// The join has named the rooms, and they need neither gain nor priority.
+    /// The join request already named all rooms, and none of them has a gain or a priority.
     is_joined: bool,
     is_due: bool,
     is_connected: bool,
@@ -83,7 +83,7 @@ impl<'a> MainLoop<'a> {
         })
     }
 
-    /// Stays in the room until the client has a reason to leave.
+    /// Runs until the client leaves or fails.
     pub async fn until_the_end(mut self) -> Result<(), JoinError> {
         let limit = async {
             match self.options.limit {
@@ -114,8 +114,8 @@ impl<'a> MainLoop<'a> {
     async fn happened(&mut self, event: ClientEvent) -> Result<bool, JoinError> {
         let options = self.options;
         match event {
-            // A push-to-talk client whose microphone has ended would stay mute unnoticed; its
-            // supervisor can restart it.
+            // Without an error, a push-to-talk client whose microphone has ended would stay silent
+            // unnoticed. Its supervisor can restart it.
             ClientEvent::Played if options.is_radio() => return Err(JoinError::SourceEnded),
             ClientEvent::Played if options.record.is_none() && options.limit.is_none() => {
                 tokio::time::sleep(DRAIN).await;
@@ -155,7 +155,7 @@ impl<'a> MainLoop<'a> {
         self.send_monitors().await;
     }
 
-    /// Handles a message of the server.
+    /// Prints a message of the server and passes it to push-to-talk and monitoring.
     async fn told(&mut self, message: Result<Arc<str>, RecvError>) {
         let message = match message {
             Ok(message) => message,
@@ -165,7 +165,7 @@ impl<'a> MainLoop<'a> {
                 }
                 return;
             }
-            // Not possible as long as there is a client, which holds the other end.
+            // Impossible here: the client holds a sender.
             Err(RecvError::Closed) => return,
         };
         if self.options.events
@@ -273,7 +273,8 @@ impl MonitorSync {
         self.is_due = !self.is_joined;
     }
 
-    /// The event `room` over the data channel shows that the channel is open.
+    /// Whether the list is to be sent and the data channel is open, which the event `room` on it
+    /// shows.
     fn can_be_told(&self) -> bool {
         self.is_due && self.is_connected && self.is_open
     }

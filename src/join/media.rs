@@ -1,4 +1,5 @@
-//! Both halves of a client's media, and the state with which they outlive connections.
+//! Both halves of a client's media, sending and receiving. They outlive connections, as does their
+//! state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +19,15 @@ use super::stats::Counters;
 use super::tap::{NoTap, Tap};
 use super::uplink::{Ptime, Uplink, UplinkParts, UplinkTrackSlot};
 
-/// An event of the media that does not depend on a connection. Ends and failures are reported at
-/// most once.
+/// An event of the client's media, whichever connection is current. Ends and failures are reported
+/// at most once.
 #[derive(Debug)]
 pub enum MediaEvent {
     /// The source has been played to its end.
     SourceEnded,
     /// Reading the source failed.
     SourceFailed(PcmError),
-    /// The recording cannot be continued; finishing it returns the reason.
+    /// The recording failed; [`Media::finish`] returns the reason.
     SinkFailed,
     /// The source has become as loud as a voice (`true`), or has fallen silent. Only for
     /// voice-operated clients.
@@ -44,13 +45,13 @@ pub struct MediaOptions {
     pub looped: bool,
     /// Where to record what is received.
     pub sink: Option<Box<dyn Sink>>,
-    /// The longest duration of the recording.
+    /// The longest duration of the recording; `None` if there is no limit.
     pub limit: Option<Duration>,
     /// Duration of the sent packets.
     pub ptime: Ptime,
     /// How the sent audio is encoded.
     pub voice: VoiceSettings,
-    /// Decides which frames of the source are sent; without it all are sent.
+    /// Decides which frames of the source are sent; without a gate all are sent.
     pub switch: Option<UplinkGate>,
     /// The observer of packets and frames.
     pub tap: Arc<dyn Tap>,
@@ -75,12 +76,13 @@ impl Default for MediaOptions {
     }
 }
 
-/// The media's ends that a connection is attached to.
+/// What a connection needs of the client's media: where packets go, where they come from, and what
+/// counts them.
 #[derive(Clone)]
 pub struct Sockets {
-    /// Where the uplink finds the track of the current connection.
+    /// The slot in which a connection puts its track, for the uplink to send on.
     pub outlet: UplinkTrackSlot,
-    /// Where the connection puts received packets.
+    /// The queue into which the connection puts received packets.
     pub received: Sender<Received>,
     /// The observer of packets and frames.
     pub tap: Arc<dyn Tap>,
@@ -151,7 +153,7 @@ impl Media {
         })
     }
 
-    /// Returns the ends that a connection is attached to.
+    /// Returns what a connection needs of the media.
     pub fn sockets(&self) -> &Sockets {
         &self.sockets
     }
@@ -187,8 +189,8 @@ impl Media {
     }
 }
 
-/// Control messages kept for a slow receiver.
+/// The number of control messages kept for a slow receiver.
 const MESSAGES: usize = 64;
 
-/// The bitrate of good wide-band speech.
+/// The default bitrate of the sent audio: good wide-band speech.
 pub const DEFAULT_BITRATE_BPS: u32 = 32_000;

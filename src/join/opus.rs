@@ -7,7 +7,8 @@ use opus::{Application, Bandwidth, Bitrate, Channels, Encoder, SoftClip};
 
 use super::sdp::SendLimits;
 
-/// How the voice is encoded, before the limits of the receiver are applied.
+/// The bitrate and the error correction of the sent audio, before the limits of the receiver are
+/// applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoiceSettings {
     /// Bits per second of payload, 6,000..=510,000.
@@ -46,7 +47,7 @@ impl VoiceEncoder {
         Ok(voice)
     }
 
-    /// Applies the limits of a receiver's answer.
+    /// Applies the limits that the receiver's SDP answer sets.
     ///
     /// # Errors
     /// An error of libopus.
@@ -144,10 +145,10 @@ impl Decode for VoiceDecoder {
     }
 }
 
-/// The highest complexity of libopus: a client encodes only one stream.
+/// The complexity setting of libopus, its highest: a client encodes only one stream.
 const COMPLEXITY: i32 = 10;
 
-/// The packet loss for which forward error correction is dimensioned, if it is on.
+/// The packet loss that forward error correction, if it is on, is to compensate.
 const EXPECTED_LOSS_PERCENT: i32 = 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Absolute deadlines of ticks, so that no timing error accumulates.
+//! Computes absolute deadlines for the media threads, so that no timing error accumulates.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,14 @@ impl Pacer {
         }
     }
 
-    /// Returns the next deadline that has not been taken.
+    /// Returns the next deadline, which [`Pacer::take`] has not returned yet.
     pub fn deadline(&self) -> Instant {
         let period_ns = self.period.as_nanos() as u64;
         self.origin + Duration::from_nanos(period_ns.saturating_mul(self.ticks))
     }
 
-    /// Takes the next deadline if it has passed, and returns it.
+    /// Returns the next deadline and moves on to the one after it, if it has passed; otherwise
+    /// returns `None`.
     pub fn take(&mut self, now: Instant) -> Option<Instant> {
         let deadline = self.deadline();
         (deadline <= now).then(|| {

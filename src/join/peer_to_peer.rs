@@ -1,6 +1,6 @@
-//! Two clients connected to each other without a server: the same media and the same kind of
-//! connection. A measurement with a server minus the same measurement with these two is what the
-//! server adds.
+//! Connects two clients to each other without a server. They have the same media and the same kind
+//! of connection as with a server, so a measurement through a server minus the same measurement
+//! here is what the server adds.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -59,5 +59,5 @@ impl PeerToPeer {
     }
 }
 
-/// Both clients use loopback, whatever networks the machine is connected to.
+/// The address that both clients use, whatever networks the machine is connected to.
 const LOOPBACK: Reach = Reach::From(IpAddr::V4(Ipv4Addr::LOCALHOST));

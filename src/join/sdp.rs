@@ -1,14 +1,14 @@
-//! What the client reads from an SDP answer, and what it adds to the offer of its WebRTC stack (RFC
-//! 8866, RFC 7587). [`crate::rtc::sdp`] parses the answers, as it parses offers.
+//! Reads the limits in an SDP answer, and adds requests to the offer that the WebRTC stack makes
+//! (RFC 8866, RFC 7587). [`crate::rtc::sdp`] parses the answers, as it parses offers.
 
 use crate::rtc::sdp::RemoteAnswer;
 
 /// The limits that a receiver of Opus sets for its sender (RFC 7587, 6.1 and 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendLimits {
-    /// The highest average bitrate.
+    /// The highest average bitrate, if there is a limit.
     pub max_average_bitrate_bps: Option<u32>,
-    /// The highest sample rate the receiver makes use of.
+    /// The highest sample rate that the receiver makes use of.
     pub max_playback_rate_hz: u32,
     /// Whether silence need not be sent.
     pub dtx: bool,
@@ -32,7 +32,7 @@ impl Default for SendLimits {
 }
 
 impl SendLimits {
-    /// Returns the limits of an answer.
+    /// Returns the limits that an answer sets.
     pub fn of(answer: &RemoteAnswer) -> SendLimits {
         let limits = answer.limits();
         SendLimits {
@@ -48,7 +48,7 @@ impl SendLimits {
 /// The URI of the header extension for a packet's audio level (RFC 6464, 4).
 pub const LEVEL_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
-/// Adds the wish for packets of `ptime_ms` to an offer.
+/// Returns the offer with a request for packets of `ptime_ms` (`a=ptime`).
 pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
     let mut asked = String::with_capacity(offer.len() + 16);
     let mut in_audio = false;
@@ -68,7 +68,7 @@ pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
     asked
 }
 
-/// Adds the wish for Opus of `bitrate_bps` to an offer (`maxaveragebitrate`, RFC 7587, 6.1).
+/// Returns the offer with a request for Opus of `bitrate_bps` (`maxaveragebitrate`, RFC 7587, 6.1).
 pub fn with_bitrate(offer: &str, bitrate_bps: u32) -> String {
     let opus = offer.lines().find_map(|line| {
         let (payload_type, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
@@ -93,8 +93,8 @@ pub fn with_bitrate(offer: &str, bitrate_bps: u32) -> String {
     asked
 }
 
-/// Returns the SDP fragment with which a `PATCH` addresses a session without changing it (RFC 8840,
-/// 9).
+/// Returns the SDP fragment for a `PATCH` that names a session's ICE credentials without changing
+/// the session (RFC 8840, 9); `None` if the offer has no credentials.
 pub fn fragment_of(offer: &str) -> Option<String> {
     let ufrag = offer
         .lines()

@@ -24,7 +24,7 @@ pub struct Counters {
     talkers: Mutex<Vec<(u32, Instant)>>,
 }
 
-/// The counters of the playout.
+/// The state and the counters of the playout, as last published by the receiving thread.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Playout {
     pub lost: u64,
@@ -49,14 +49,14 @@ impl Counters {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a received packet.
+    /// Counts a received packet and its payload.
     pub(super) fn received(&self, payload_bytes: usize) {
         self.received_packets.fetch_add(1, Ordering::Relaxed);
         self.received_bytes
             .fetch_add(payload_bytes as u64, Ordering::Relaxed);
     }
 
-    /// Records the contributors of a packet.
+    /// Records that the contributors named by a packet were heard.
     pub(super) fn heard(&self, csrcs: &[u32], at: Instant) {
         let mut talkers = self.talkers.lock().unwrap_or_else(PoisonError::into_inner);
         for csrc in csrcs {
@@ -69,9 +69,9 @@ impl Counters {
         talkers.retain(|(_, last)| at.saturating_duration_since(*last) < TALKING_FOR);
     }
 
-    /// Returns all statistics at one instant.
+    /// Returns the current values of all statistics.
     ///
-    /// - `time`: since the client joined.
+    /// - `time`: the time since the client joined.
     /// - `rtt`: round-trip time to the server, where known.
     pub fn snapshot(&self, time: Duration, rtt: Option<Duration>) -> Stats {
         let playout = *self.playout.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +131,7 @@ pub struct Stats {
     pub lost: u64,
     /// Packets that arrived too late to be played.
     pub late: u64,
-    /// Playing time that was concealed.
+    /// Playing time that was concealed, in milliseconds.
     pub concealed_ms: f64,
     /// Concealed samples at 48 kHz.
     pub concealed_samples: u64,
@@ -143,11 +143,11 @@ pub struct Stats {
     pub resampling_inserted_samples: u64,
     /// Samples saved by resampling, to follow a faster clock.
     pub resampling_removed_samples: u64,
-    /// The playout delay.
+    /// The playout delay, in milliseconds.
     pub delay_ms: f64,
-    /// The target of the playout delay.
+    /// The playout delay that the jitter buffer aims at, in milliseconds.
     pub target_ms: f64,
-    /// Round-trip time to the server, where known.
+    /// Round-trip time to the server in milliseconds, once it has been measured.
     pub rtt_ms: Option<f64>,
     /// Participants heard within the last second, by their ids.
     pub talkers: Vec<String>,
@@ -170,7 +170,7 @@ fn ms(duration: Duration) -> f64 {
 /// pause between two refreshes of a silent stream.
 const TALKING_FOR: Duration = Duration::from_secs(1);
 
-/// The most participants that are believed to talk within a second.
+/// The most participants that are remembered as talking within a second.
 const MAX_TALKERS: usize = 64;
 
 #[cfg(test)]

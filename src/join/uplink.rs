@@ -4,8 +4,8 @@
 //! A push-to-talk client has an [`UplinkGate`] between source and encoder.
 //!
 //! The thread outlives connections: an [`UplinkTrack`] is set when a connection is established and
-//! removed when it is lost. RTP time follows the deadlines, so that time without packets leaves a
-//! gap and no shift.
+//! removed when it is lost. RTP time follows the deadlines: time without packets is a gap in RTP
+//! time, so that later sound is not shifted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,7 +78,7 @@ impl Ptime {
     }
 }
 
-/// The track to which packets go while a connection lasts.
+/// The track on which the uplink sends while a connection lasts.
 pub struct UplinkTrack {
     /// The connection's track.
     pub track: Arc<TrackLocalStaticRTP>,
@@ -93,15 +93,15 @@ pub struct UplinkTrack {
 /// The track of the current connection, if any.
 pub type UplinkTrackSlot = Arc<ArcSwapOption<UplinkTrack>>;
 
-/// What the sending thread works with.
+/// What the sending thread needs to run.
 pub struct UplinkParts {
-    /// The source, read ahead.
+    /// The source of the audio, which is read ahead.
     pub feed: ReadAhead,
     /// The encoder.
     pub encoder: VoiceEncoder,
     /// Duration of a packet.
     pub ptime: Ptime,
-    /// Decides which frames are sent; without it all are.
+    /// Decides which frames are sent; without a gate all frames are sent.
     pub switch: Option<UplinkGate>,
     /// The track to which packets go.
     pub outlet: UplinkTrackSlot,
@@ -113,14 +113,14 @@ pub struct UplinkParts {
     pub events: UnboundedSender<MediaEvent>,
 }
 
-/// The running thread.
+/// The running sending thread. Dropping it stops the thread.
 pub struct Uplink {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Uplink {
-    /// Starts the thread.
+    /// Starts the sending thread.
     ///
     /// # Errors
     /// The system's error if it starts no thread.
@@ -130,8 +130,8 @@ impl Uplink {
         let thread = thread::Builder::new()
             .name("join-uplink".to_owned())
             .spawn(move || {
-                // Without the permission a busy machine causes gaps in the sound, as for any other
-                // player.
+                // If the system does not permit the priority, a busy machine causes gaps in the
+                // sound, as for any other player.
                 let _ = sched::raise_priority(sched::CLIENT);
                 sender.run()
             })?;
@@ -242,7 +242,8 @@ impl Sender {
         let waiting_samples = self.parts.feed.waiting_samples();
         let level = level_of(&self.pcm);
         let (fate, turn) = switch.frame(&self.pcm, level, waiting_samples);
-        // The start is reported first: the server must learn of it before the packets arrive.
+        // The start of sending is reported before the packets are sent: the server must learn of it
+        // before they arrive.
         self.tell(turn);
         match fate {
             Fate::Send => self.send(outlet),
@@ -251,7 +252,8 @@ impl Sender {
         }
     }
 
-    /// Sends the kept frames with the times at which they were taken, then the frame of this tick.
+    /// Sends the frames that the gate kept, with the RTP times at which they were taken, then the
+    /// frame of this tick.
     fn send_with_kept(&mut self, outlet: &UplinkTrack) {
         let kept = self.parts.switch.as_mut().map(UplinkGate::take_kept);
         let kept = kept.unwrap_or_default();
@@ -267,7 +269,7 @@ impl Sender {
         self.send(outlet);
     }
 
-    /// Lets the gate react to a tick without a frame.
+    /// Reports a tick without a frame to the gate, by `look`, and passes on what changes.
     fn turn(&mut self, look: impl FnOnce(&mut UplinkGate) -> Turn) {
         if let Some(switch) = &mut self.parts.switch {
             let turn = look(switch);
@@ -285,7 +287,7 @@ impl Sender {
         }
     }
 
-    /// Applies the limits of a new connection.
+    /// Takes over the track of a new connection and applies the limits of its receiver.
     fn follow_outlet(&mut self) {
         let next = self.parts.outlet.load_full();
         let same = match (&self.current, &next) {
@@ -331,7 +333,7 @@ impl Sender {
             header: header.clone(),
             payload: Bytes::copy_from_slice(&self.payload[..bytes]),
         };
-        // Never waits: a connection that does not accept the packet at once loses it.
+        // The send never waits: a packet that the connection does not accept at once is lost.
         let sent = outlet.track.write_rtp(packet).now_or_never();
         if !matches!(sent, Some(Ok(()))) {
             counters.unsent_packets.fetch_add(1, Ordering::Relaxed);
@@ -410,8 +412,8 @@ pub fn level_of(pcm: &[f32]) -> Level {
     Level::from(Decibels::from_factor((energy / pcm.len() as f32).sqrt()))
 }
 
-/// Packets sent at once after a late wake-up. Older ones are dropped: they would only add delay at
-/// the receiver.
+/// The most packets that are sent at once after a late wake-up. Older ones are dropped: they would
+/// only add delay at the receiver.
 const CATCH_UP_TICKS: u64 = 5;
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ pub enum WhipError {
     /// The HTTP client cannot be created.
     #[error("cannot set up the HTTP client: {0}")]
     Setup(#[source] reqwest::Error),
-    /// No answer came.
+    /// The server cannot be reached, or did not answer in time.
     #[error("cannot reach {host}: {reason}")]
     Unreachable {
         /// Host and port.
         host: String,
-        /// The innermost reason.
+        /// The cause at the end of the error's chain of causes, with advice.
         reason: String,
     },
     /// The server refused the request.
@@ -39,13 +39,13 @@ pub enum WhipError {
     Unexpected {
         /// Host and port.
         host: String,
-        /// What was wrong with the answer.
+        /// What was wrong with the response.
         what: &'static str,
     },
 }
 
 impl WhipError {
-    /// Whether another attempt is useless.
+    /// Whether another attempt would fail for the same reason.
     pub fn is_permanent(&self) -> bool {
         match self {
             WhipError::Setup(_) | WhipError::Unexpected { .. } => true,
@@ -73,8 +73,8 @@ pub struct WhipEndpoint {
 }
 
 impl WhipEndpoint {
-    /// Creates the endpoint of the room behind `url`, as
-    /// [`participants`](super::address::participants) completes it.
+    /// Creates the endpoint of the room at `url`, which
+    /// [`participants`](super::address::participants) has completed.
     ///
     /// - `insecure`: accepts any TLS certificate.
     ///
@@ -176,9 +176,9 @@ impl WhipSession {
         self.participant.as_deref()
     }
 
-    /// Asks whether the session still exists; returns `None` if no response tells.
+    /// Asks the server whether the session still exists; returns `None` if it does not say.
     ///
-    /// - `fragment`: the credentials of the connection, so that the request changes nothing.
+    /// - `fragment`: the ICE credentials of the connection. With these the request changes nothing.
     pub async fn exists(&self, fragment: &str) -> Option<bool> {
         let response = self
             .http
@@ -218,7 +218,7 @@ impl WhipSession {
         })
     }
 
-    /// Releases the floor, or withdraws the request; without either it does nothing.
+    /// Releases the floor, or withdraws the request for it; does nothing if there is neither.
     ///
     /// # Errors
     /// [`WhipError`] when there is no response or an unexpected one.
@@ -296,7 +296,7 @@ async fn refusal(url: &Url, response: Response) -> WhipError {
     }
 }
 
-/// Turns a refusal into a sentence: the server's own if there is one.
+/// Returns a sentence about a refusal, for a person: with the server's own words if it gives any.
 fn sentence(
     host: &str,
     status: StatusCode,
@@ -323,7 +323,7 @@ fn sentence(
         };
         usual.to_owned()
     });
-    // The server's own words may say so already.
+    // The server's own words may already say when to try again.
     let untold = retry_after.filter(|_| !reason.contains("try again"));
     let again = untold.map_or(String::new(), |wait| {
         format!(" (try again in {} s)", wait.as_secs())
@@ -349,7 +349,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> WhipError {
     }
 }
 
-/// Adds advice to a library's error text.
+/// Adds to a library's error text, or replaces it with, what the user can do.
 fn advise(scheme: &str, reason: String) -> String {
     if reason.contains("certificate") {
         return format!("{reason} (--insecure accepts any certificate)");
@@ -366,7 +366,7 @@ fn advise(scheme: &str, reason: String) -> String {
     }
 }
 
-/// Returns a body as text, cut off at the largest size of a response.
+/// Returns the body of a response as text, cut off at the largest permitted size.
 async fn body_of(mut response: Response) -> String {
     let mut body = Vec::new();
     while let Ok(Some(part)) = response.chunk().await {
@@ -389,13 +389,14 @@ fn host_of(url: &Url) -> String {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A response takes the server a few milliseconds; a loaded server gets this much time.
+/// The time limit for a response, which usually takes a few milliseconds: a loaded server needs
+/// more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Timeout of requests at the end of a call, for which a person waits.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The largest body: no session description with one audio stream comes near it.
+/// The largest body that is read: no session description with one audio stream comes near it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

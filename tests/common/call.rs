@@ -1,4 +1,5 @@
-//! A server in this process, and clients that call it: one thread can drive any number of clients.
+//! A server in the test's process, for clients that call it. One thread can drive any number of
+//! these clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,7 +27,7 @@ pub struct Reply {
 }
 
 impl Host {
-    /// Starts a server on free loopback ports, with the defaults otherwise.
+    /// Starts a server on free loopback ports, with the default settings otherwise.
     pub fn start() -> Host {
         Host::with(Config::default())
     }
@@ -103,8 +104,8 @@ impl Host {
         assert_eq!(self.ask("DELETE", session, "", "").status, 200);
     }
 
-    /// Returns the sum of one metric family over all its labels, or over the series that have this
-    /// label.
+    /// Returns the sum of a metric over all series whose line in `/metrics` contains `label`; an
+    /// empty label means all series.
     pub fn metric(&self, family: &str, label: &str) -> f64 {
         let page = self.ask("GET", "/metrics", "", "").body;
         let of_family = |line: &&str| {
@@ -138,7 +139,7 @@ impl Reply {
     }
 }
 
-/// One second of 440.5 Hz at -20 dBFS as Opus packets of 20 ms.
+/// Returns one second of 440.5 Hz at -20 dBFS as Opus packets of 20 ms.
 pub fn tone() -> Vec<&'static [u8]> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio)
         .expect("an encoder");

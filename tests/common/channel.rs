@@ -1,4 +1,4 @@
-//! A push-to-talk room with one participant that only listens, and what it heard.
+//! A push-to-talk room with one participant that only listens, and assertions about what it heard.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -12,11 +12,11 @@ use crate::common::measure::level_db;
 use crate::common::sound::{Heard, RATE};
 use crate::common::test_server::{EventLog, TestServer};
 
-/// How long the recording continues after a talk-spurt has ended: its last packets are still under
-/// way.
+/// How long the recording continues after a talk-spurt has ended, because its last packets are
+/// still under way.
 const LISTEN_ON: Duration = Duration::from_millis(300);
 
-/// The room, its server and its listener.
+/// The push-to-talk room, its server and its listener.
 pub struct Channel {
     server: TestServer,
     room: String,
@@ -26,7 +26,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Starts a server of its own with this room, in the mode `ptt`.
+    /// Starts a server with this room, in the mode `ptt`, and lets a listener join.
     pub async fn start(room: &str) -> Channel {
         let server = TestServer::start();
         server.configure(room, &json!({ "mode": "ptt" })).await;
@@ -45,7 +45,7 @@ impl Channel {
         }
     }
 
-    /// The URL to which offers are posted.
+    /// The URL to which offers for the room are posted.
     pub fn url(&self) -> String {
         self.server.url(&self.room)
     }
@@ -55,8 +55,10 @@ impl Channel {
         self.hears.pcm().len()
     }
 
-    /// Asserts that after sample `began` a tone at -12 dBFS was heard without a gap for this time,
-    /// and that the listener was told that participant `id` talked.
+    /// Asserts that the listener heard one talk-spurt of participant `id` after sample `began`: a
+    /// tone at -12 dBFS for about this many seconds, in at least four fifths of the windows. The
+    /// listener must also have been told once that `id` took the floor, and that the floor became
+    /// idle.
     pub async fn assert_one_burst_since(&self, began: usize, hz: f64, seconds: f64, id: &str) {
         tokio::time::sleep(LISTEN_ON).await;
         let pcm = self.hears.pcm();
@@ -89,7 +91,7 @@ impl Channel {
         assert!(!idle.is_empty(), "the floor was let go");
     }
 
-    /// Asserts that a tone was never heard.
+    /// Asserts that the listener never heard a tone of this frequency.
     pub fn assert_silence(&self, hz: f64) {
         let pcm = self.hears.pcm();
         assert!(pcm.len() > RATE, "{} samples", pcm.len());

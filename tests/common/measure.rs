@@ -1,4 +1,4 @@
-//! Instruments for recordings at 48 kHz.
+//! Measures levels, voices and faults in recordings at 48 kHz.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -9,16 +9,16 @@ use rustfft::num_complex::Complex;
 
 use crate::common::sound::RATE;
 
-/// The level of a frequency in a recording, measured in windows.
+/// The level of a frequency in a recording, measured in windows of one second.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
-    /// In the median window: the level of a lasting tone.
+    /// The level in the median window, which is that of a lasting tone.
     pub median_db: f64,
-    /// In the loudest window in which the frequency is a tone, which means 6 dB above all
-    /// frequencies beside it. This finds a short tone. A window in which the frequencies beside it
-    /// are as loud holds noise, for instance of a packet that came too late on a busy machine.
+    /// The level in the loudest window in which the frequency is a tone, which means 6 dB above all
+    /// frequencies beside it. This finds a short tone. If the frequencies beside it are as loud,
+    /// the window holds noise, for instance of a packet that came too late on a busy machine.
     pub loudest_db: f64,
-    /// In the loudest window, whether tone or noise.
+    /// The level in the loudest window, whether it holds a tone or noise.
     pub noise_db: f64,
 }
 
@@ -47,14 +47,13 @@ pub fn line(pcm: &[f32], hz: f64) -> Line {
 /// Returns the level of a tone in dBFS: the median over Hann windows of 100 ms.
 ///
 /// Playouts on the path resample by up to half a percent while they follow a clock or shorten a
-/// delay, which moves a tone by several hertz. The level is that of the loudest frequency within
-/// this range.
+/// delay, which moves a tone by several hertz. The loudest frequency within that range counts.
 pub fn said_db(pcm: &[f32], hz: f64) -> f64 {
     percentile(&saying_db(pcm, hz), 0.5)
 }
 
-/// Returns the level of a tone that may have gaps, in dBFS: it must be complete in a tenth of the
-/// windows.
+/// Returns the level of a tone that may have gaps, in dBFS: the level that a tenth of the windows
+/// reach.
 pub fn gapless_db(pcm: &[f32], hz: f64) -> f64 {
     percentile(&saying_db(pcm, hz), 0.9)
 }
@@ -68,12 +67,13 @@ fn saying_db(pcm: &[f32], hz: f64) -> Vec<f64> {
     levels.collect()
 }
 
-/// Factors by which a playout may move a frequency.
+/// Factors by which a resampling playout may change a frequency.
 const RESAMPLED: [f64; 7] = [0.994, 0.996, 0.998, 1.0, 1.002, 1.004, 1.006];
 
 const NOTHING_DB: f64 = -200.0;
 
-/// Offsets that are far enough from a tone to contain none of it.
+/// Offsets from a tone's frequency that are large enough for the window to contain none of the tone
+/// there.
 const BESIDE_HZ: [f64; 6] = [-41.0, -29.0, -17.0, 17.0, 29.0, 41.0];
 
 /// Returns the level of the sine at `hz` in dBFS, under one Hann window. Goertzel's recursion would
@@ -128,11 +128,11 @@ pub struct Place {
     pub level_db: f64,
 }
 
-/// Looks for voices at every lag by cross-correlation, in the band in which speech has its energy
-/// and codecs keep the waveform.
+/// Finds a voice in a recording by cross-correlation at every lag, in the band in which speech has
+/// its energy and codecs keep the waveform.
 ///
-/// - A voice that is absent reaches about -25 dB by chance when the whole of it is looked for,
-///   because the best of many lags counts.
+/// - A voice that is absent from the recording reaches about -25 dB by chance when the whole of it
+///   is looked for, because the best of many lags counts.
 /// - A voice that is present reaches 0 dB, less what changes of the playout delay cost. It is
 ///   therefore looked for in pieces, each with its own lag.
 pub struct Finder {
@@ -215,11 +215,12 @@ pub struct Spectrum {
 
 const BAND_HZ: std::ops::Range<f64> = 200.0..3_400.0;
 
-/// The length of the transform, 87 s: enough for a recording and for lags in either direction.
+/// The length of the Fourier transform, 87 s: enough for a recording and for lags in either
+/// direction.
 const POINTS: usize = 1 << 22;
 
-/// The resolution of lags is 83 us: a quarter of a period at the upper end of the band, and less
-/// where speech is loud.
+/// The number of lags that are tried. Their resolution is 83 us: a quarter of a period at the upper
+/// end of the band, and less of one where speech is loud.
 const LAG_POINTS: usize = POINTS / 4;
 
 /// Returns the length of the longest run of full-scale 16-bit samples: three or more mean clipping.
@@ -239,7 +240,7 @@ pub fn greatest_step(pcm: &[f32]) -> f32 {
         .fold(0.0, f32::max)
 }
 
-/// Returns the largest magnitude.
+/// Returns the largest magnitude of all samples.
 pub fn peak(pcm: &[f32]) -> f32 {
     pcm.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
@@ -249,7 +250,7 @@ pub fn decibels(factor: f64) -> f64 {
     20.0 * factor.max(1e-10).log10()
 }
 
-/// Returns the value that a `share` of the values do not exceed.
+/// Returns the least of `values` that a `share` of them do not exceed.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Pages in real browsers, driven by a script of `tests/tools`.
+//! Runs pages in real browsers, driven by a script of `tests/tools`, and judges what they hear.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -12,7 +12,7 @@ use super::sound::{RATE, TONES_HZ, write_tone};
 use super::test_server::TestServer;
 use super::tools;
 
-/// The participants of the scripts; each sends one of [`TONES_HZ`].
+/// The participants in the scripts; each of them sends one of [`TONES_HZ`].
 pub const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];
 
 /// Held while a script runs: the browsers of two scripts are too many for a small machine.
@@ -67,7 +67,7 @@ pub async fn run(
 /// never be audible.
 ///
 /// - `heard`: the index of the talker in [`NAMES`], or `None` if no participant talks.
-/// - `name`: the listener.
+/// - `name`: the name of the listener.
 pub fn judge(phase: &str, heard: Option<usize>, name: &str, pcm: &[f32]) {
     assert!(
         pcm.len() >= 2 * RATE,

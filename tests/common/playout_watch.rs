@@ -1,5 +1,5 @@
-//! Watches what a server says of its own playouts: when they concealed, recovered or stretched
-//! sound. Such a repair is heard as a short noise at all frequencies, whatever caused it.
+//! Watches a server's metrics of its playouts: when they concealed, recovered or stretched sound.
+//! Such a repair is heard as a short noise at all frequencies, whatever caused it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct PlayoutWatch {
     task: JoinHandle<Repairs>,
 }
 
-/// The intervals between two readings in which a repair counter moved.
+/// The intervals between two readings of the counters in which a counter increased.
 #[derive(Default)]
 pub struct Repairs {
     intervals: Vec<(Instant, Instant)>,
@@ -37,7 +37,8 @@ impl PlayoutWatch {
 }
 
 impl Repairs {
-    /// Whether a repair may be heard between two instants: one made up to `reach` before counts.
+    /// Whether a repair may be heard between two instants. A repair made up to `reach` before
+    /// `from` counts too.
     pub fn are_heard(&self, from: Instant, until: Instant, reach: Duration) -> bool {
         let mut repairs = self.intervals.iter();
         repairs.any(|(begun, ended)| *begun < until && from < *ended + reach)
@@ -58,7 +59,7 @@ async fn watch(http: SocketAddr, stop: Arc<AtomicBool>) -> Repairs {
     let client = reqwest::Client::new();
     let mut repairs = Repairs::default();
     let mut before = (Instant::now(), read(&client, http).await);
-    // One more reading after the stop, which counts what happened up to the stop.
+    // The counters are read once more after the stop, for repairs made since the previous reading.
     let mut is_last = false;
     while !is_last {
         is_last = stop.load(Ordering::Relaxed);
@@ -86,7 +87,8 @@ async fn read(client: &reqwest::Client, http: SocketAddr) -> [f64; COUNTERS.len(
     })
 }
 
-/// The counters of the resampler are omitted: it works all the time, and makes no noise.
+/// The counters of repairs. Those of the resampler are left out: it works all the time, and makes
+/// no noise.
 const COUNTERS: [&str; 6] = [
     "mixminus_concealed_samples_total",
     "mixminus_recovered_samples_total",

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::process::{Child, Command};
 
-/// A process that does not outlive the test.
+/// A `mixminus join` process, killed at the latest when it is dropped.
 pub struct Process(Child);
 
 impl Process {
@@ -16,7 +16,7 @@ impl Process {
         Process(command.spawn().expect("the binary was built with the test"))
     }
 
-    /// Kills the process with `SIGKILL`: it cannot leave.
+    /// Kills the process with `SIGKILL`, so that it cannot leave the room first.
     pub fn kill(&mut self) {
         self.0.kill().expect("it runs");
         self.0.wait().expect("it is our own child");
@@ -37,7 +37,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // If all went well, the process has already ended.
+        // Killing fails if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

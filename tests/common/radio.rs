@@ -1,4 +1,5 @@
-//! A server and radios as separate processes: `mixminus serve` and `mixminus join --ptt`.
+//! A server and push-to-talk clients (radios) as separate processes: `mixminus serve` and `mixminus
+//! join --ptt`.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -27,7 +28,8 @@ impl Served {
     pub fn with(arguments: &[&str]) -> Served {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
             .args(["serve", "--http=127.0.0.1:0", "--media=127.0.0.1:0"])
-            // Tests of several rooms monitor rooms of the mode `open`.
+            // Tests with several rooms monitor rooms of the mode `open`, which the default does not
+            // permit.
             .arg("--allow-monitors=true")
             .args(arguments)
             .stdout(Stdio::piped())
@@ -46,12 +48,12 @@ impl Served {
         }
     }
 
-    /// The process id.
+    /// The process id of the server.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The address of HTTP.
+    /// The address of the server's HTTP interface.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
@@ -90,7 +92,7 @@ impl Drop for Served {
     }
 }
 
-/// A radio process, and the events that it prints.
+/// A radio, which is a `mixminus join` process, and the events that it prints.
 pub struct Radio {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -110,7 +112,7 @@ impl Radio {
         radio
     }
 
-    /// Starts a radio; its standard input stays open.
+    /// Starts a radio whose standard input stays open.
     pub fn start(url: &str, name: &str, arguments: &[&str]) -> Radio {
         let audio_out = arguments.windows(2).any(|pair| pair == ["--record", "-"]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
@@ -138,18 +140,18 @@ impl Radio {
         Radio { child, stdin, told }
     }
 
-    /// Writes a line to standard input.
+    /// Writes a line to the radio's standard input.
     pub fn key(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("it was not ended");
         writeln!(stdin, "{line}").expect("it runs");
     }
 
-    /// Returns standard input, to write to it or to close it.
+    /// Returns the radio's standard input, to write to it or to close it.
     pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("it was not taken before")
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the radio.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("sh")
@@ -158,7 +160,7 @@ impl Radio {
         assert!(sent.is_ok_and(|status| status.success()), "it runs");
     }
 
-    /// Returns the current participant id.
+    /// Returns the participant id of the radio's current session.
     pub fn id(&self) -> String {
         let told = self.told.all();
         let connected = told.iter().rfind(|event| event["event"] == "connected");
@@ -166,18 +168,18 @@ impl Radio {
         id.expect("it is in").to_owned()
     }
 
-    /// Waits for an event that meets the condition, among all events from the start; returns it and
-    /// its instant.
+    /// Waits for an event of this name that meets the condition, among all events since the start;
+    /// returns the event and its instant.
     pub fn wait(&self, event: &str, wish: impl Fn(&Value) -> bool) -> (Instant, Value) {
         self.wait_after(0, event, wish)
     }
 
-    /// Returns the number of events so far, so that a later call can wait for newer ones.
+    /// Returns the number of events so far, for [`Radio::wait_after`].
     pub fn mark(&self) -> usize {
         self.told.0.lock().expect("no panic while held").len()
     }
 
-    /// Waits for an event that meets the condition, among the events after a mark.
+    /// Waits for an event of this name that meets the condition, among the events after a mark.
     pub fn wait_after(
         &self,
         mark: usize,
@@ -271,5 +273,5 @@ impl EventLog {
     }
 }
 
-/// The longest wait for anything, also on a busy machine.
+/// The longest wait for an event or for the end of a process, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(15);

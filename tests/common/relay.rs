@@ -1,5 +1,5 @@
-//! An HTTP proxy that leads clients over a relay with a bad network: it replaces the candidates in
-//! offers and answers with the relay's address.
+//! An HTTP proxy in front of the server's signalling, which leads a client's media over a
+//! [`Relay`]: it replaces the candidates in offers and answers with the relay's addresses.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -58,12 +58,12 @@ impl SignalProxy {
     }
 }
 
-/// The relay's addresses.
+/// The relay's addresses on both of its sides.
 #[derive(Clone, Copy)]
 struct Ends {
-    /// The relay's address for the client.
+    /// The relay's address to which the client sends.
     front: SocketAddr,
-    /// The relay's address for the server.
+    /// The relay's address to which the server sends.
     back: SocketAddr,
 }
 

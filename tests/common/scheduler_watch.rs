@@ -1,6 +1,6 @@
-//! Watches for stalls of the machine. A processor that stalls for 20 ms, as those of virtual
-//! machines do, is audible, but no fault of the code under test: audio of that time and shortly
-//! after it is not judged.
+//! Watches for stalls of the machine. If a processor stalls for 20 ms, as those of virtual machines
+//! do, that is audible but no fault of the code under test. Audio of that time and shortly after it
+//! is not judged.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// A thread on each processor that sleeps in a loop and records when it wakes too late.
+/// Watches with a thread on each processor, which sleeps in a loop and records when it wakes too
+/// late.
 pub struct SchedulerWatch {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -49,7 +50,8 @@ impl SchedulerWatch {
         stalls.iter().any(|stall| stall.0 < until && from < stall.1)
     }
 
-    /// Describes how often the machine stalled and for how long at most, for the report.
+    /// Describes how often the machine stalled and for how long at most, to be printed beside a
+    /// measurement.
     pub fn stalls(&self) -> String {
         let stalls = self.shared.stalls.lock().expect("no panic while held");
         let longest = stalls.iter().map(|stall| stall.1 - stall.0).max();
@@ -90,6 +92,6 @@ pub const ATTEMPTS: usize = 5;
 
 const NAP: Duration = Duration::from_millis(5);
 
-/// The longest delay that is no stall, half a packet: a packet that is this late misses its tick in
-/// half of the cases.
+/// The longest late wake-up that is not a stall, half a packet: a packet that is this late misses
+/// its tick in half of the cases.
 const BRIDGED: Duration = Duration::from_millis(10);

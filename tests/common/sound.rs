@@ -1,4 +1,5 @@
-//! What is sent and what is heard: tones, the voices of `fixtures/`, recordings in memory.
+//! Sources and sinks for clients of the tests: tones, the voices of `fixtures/`, recordings in
+//! memory.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -12,8 +13,8 @@ use mixminus::join::pcm::{self, FileKind, PcmError, Sink, Source};
 pub const RATE: usize = 48_000;
 
 /// Tones for the talkers. None is a multiple of 50 Hz or of another tone. An artefact of a codec
-/// repeats with its frames, 50 times a second, and on a tone of that grid it would gather in
-/// spectral lines that look like another talker's tone.
+/// repeats with its frames, 50 times a second. On a tone that is a multiple of 50 Hz it would
+/// gather in spectral lines that look like another talker's tone.
 pub const TONES_HZ: [f64; 3] = [613.7, 925.3, 1_471.9];
 
 /// An endless sine at -12 dBFS.
@@ -48,13 +49,13 @@ pub fn write_tone(path: &Path, hz: f64, seconds: usize) {
 }
 
 fn tone_at(hz: f64, at: u64) -> f32 {
-    // Whole periods are removed before they cost precision.
+    // Whole periods are removed first, because large phases lose precision.
     let turns = (hz * at as f64 / RATE as f64).fract();
     (0.25 * (std::f64::consts::TAU * turns).sin()) as f32
 }
 
-/// Lets several sources start at the same time, once all participants have joined; until then they
-/// are silent.
+/// Lets several sources start at the same time, once all participants have joined. Until then the
+/// sources are silent.
 #[derive(Clone, Default)]
 pub struct Cue(Arc<AtomicBool>);
 
@@ -65,7 +66,7 @@ impl Cue {
     }
 }
 
-/// PCM as a source that waits for its cue.
+/// A source that plays PCM once its cue is given.
 pub struct Played {
     pcm: Arc<[f32]>,
     at: usize,

@@ -1,5 +1,5 @@
-//! A server in this process on free loopback ports, requests to its HTTP interface, and headless
-//! clients in its rooms.
+//! A server in the test's process on free loopback ports, requests to its HTTP interface, and
+//! headless clients in its rooms.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -15,7 +15,7 @@ use mixminus::protocol::RoomConfig;
 use mixminus::server::Server;
 use serde_json::{Value, json};
 
-/// A running server.
+/// A running server in the test's process.
 pub struct TestServer {
     server: Server,
     http: reqwest::Client,
@@ -37,7 +37,8 @@ impl TestServer {
             media: loopback,
             mixers,
             room: RoomConfig {
-                // Tests of several rooms monitor rooms of the mode `open`.
+                // Tests with several rooms monitor rooms of the mode `open`, which the default does
+                // not permit.
                 allow_monitors: Some(true),
                 ..RoomConfig::default()
             },
@@ -49,12 +50,12 @@ impl TestServer {
         }
     }
 
-    /// The address of HTTP.
+    /// The address of the server's HTTP interface.
     pub fn http(&self) -> SocketAddr {
         self.server.http_addr()
     }
 
-    /// The address of media.
+    /// The address of the server's media port.
     pub fn media(&self) -> SocketAddr {
         self.server.media_addr()
     }
@@ -69,7 +70,7 @@ impl TestServer {
         join(&self.url(room), name, None, media).await
     }
 
-    /// Returns the names of a room's participants; a room that does not exist has none.
+    /// Returns the names of the participants of a room; a room that does not exist has none.
     pub async fn names(&self, room: &str) -> Vec<String> {
         let room: Value = serde_json::from_str(&self.text(&format!("/v1/rooms/{room}")).await)
             .expect("the server speaks JSON");
@@ -78,8 +79,8 @@ impl TestServer {
         participants.unwrap_or_default().iter().map(name).collect()
     }
 
-    /// Waits until a room's names meet the condition; returns how long that took. Panics after
-    /// `patience`.
+    /// Waits until the names of a room's participants meet the condition; returns how long that
+    /// took. Panics after `patience`.
     pub async fn until(
         &self,
         room: &str,
@@ -100,7 +101,7 @@ impl TestServer {
         }
     }
 
-    /// Mutes or unmutes a participant; returns when the change is in force.
+    /// Mutes or unmutes a participant; returns once the server has made the change.
     pub async fn mute(&self, room: &str, participant: &str, muted: bool) {
         let path = format!("/v1/rooms/{room}/participants/{participant}");
         let request = self.http.patch(format!("http://{}{path}", self.http()));
@@ -125,7 +126,7 @@ impl TestServer {
             .unwrap_or_else(|| panic!("no figure {name} in\n{page}"))
     }
 
-    /// Describes how punctual the first mixer was, to be printed beside a measurement.
+    /// Describes how punctual the first mixer thread was, to be printed beside a measurement.
     pub async fn timekeeping(&self) -> String {
         let (slots, late, skipped) = tokio::join!(
             self.metric("mixminus_slots_total{mixer=\"0\"}"),
@@ -175,7 +176,7 @@ impl TestServer {
     }
 }
 
-/// The messages that arrived on a client's data channel.
+/// The messages that have arrived on a client's data channel.
 #[derive(Clone, Default)]
 pub struct EventLog(Arc<Mutex<Vec<Value>>>);
 
@@ -235,7 +236,7 @@ pub fn url(http: SocketAddr, room: &str) -> String {
 
 /// Joins a headless client.
 ///
-/// - `bitrate_bps`: the bitrate that it asks to receive.
+/// - `bitrate_bps`: the bitrate that the client asks to receive.
 pub async fn join(url: &str, name: &str, bitrate_bps: Option<u32>, media: MediaOptions) -> Client {
     let url = url.parse().expect("a URL made here");
     let options = ClientOptions {

@@ -1,4 +1,4 @@
-//! The instruments and foreign clients in `tests/tools`: Python, Chromium, Firefox.
+//! Runs the measuring tools and foreign clients in `tests/tools`: Python, Chromium, Firefox.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -61,8 +61,8 @@ pub fn libwebrtc<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Com
     command
 }
 
-/// Blocks until a child prints this line to its standard error, which must be piped; passes all its
-/// lines on.
+/// Blocks until a child prints this line to its standard error, which must be piped. Prints all
+/// lines of the child.
 pub fn until_it_says(child: &mut Child, line: &str) {
     let said = child.stderr.take().expect("it is piped");
     let mut said = BufReader::new(said).lines().map_while(Result::ok);

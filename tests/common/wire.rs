@@ -1,5 +1,5 @@
-//! The packets that a client is sent, decoded one by one: no playout stretches the sound or fills
-//! gaps.
+//! Records the packets that a client is sent and decodes them one by one, without a playout that
+//! would stretch the sound or fill gaps.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use rtc::rtp::header::Header;
 
 use crate::common::sound::RATE;
 
-/// Keeps every packet that arrives.
+/// A tap that keeps every packet that arrives at a client.
 #[derive(Default)]
 pub struct Wire(Mutex<Vec<Arrived>>);
 
@@ -34,10 +34,10 @@ impl Tap for Wire {
     }
 }
 
-/// What a client was sent, on the sender's media clock.
+/// The sound that a client was sent, on the sender's media clock.
 pub struct Sent {
     pub pcm: Vec<f32>,
-    /// When the first sample was mixed, plus the delay of the network.
+    /// When the first sample was mixed, plus the delay of the network on the way to the client.
     pub began: Instant,
     pub packets: usize,
     pub lost: usize,
@@ -93,7 +93,7 @@ impl Wire {
 }
 
 impl Sent {
-    /// Returns when a sample was mixed, plus the delay of the network.
+    /// Returns when a sample was mixed, plus the delay of the network on the way to the client.
     pub fn instant_of(&self, sample: usize) -> Instant {
         self.began + samples(sample)
     }
@@ -109,8 +109,8 @@ fn samples(count: usize) -> Duration {
     Duration::from_secs_f64(count as f64 / RATE as f64)
 }
 
-/// Samples in a packet.
+/// Samples in a packet of 20 ms.
 const PACKET: usize = RATE / 50;
 
-/// Lost packets in a row that are concealed; further ones are silence.
+/// The number of lost packets in a row that are concealed; further ones are silence.
 const CONCEALED: usize = 5;

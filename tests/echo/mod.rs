@@ -1,5 +1,5 @@
-//! A peer behind HTTP that echoes every packet it receives, like a server with one room and one
-//! voice.
+//! A peer that accepts offers over HTTP and echoes every packet that it receives, like a server
+//! with one room and one voice.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -27,7 +27,7 @@ use webrtc::peer_connection::{
     configure_rtcp_reports,
 };
 
-/// The running peer.
+/// A running peer that echoes packets.
 pub struct Echo {
     /// The URL to which offers are posted.
     pub url: String,
@@ -61,12 +61,12 @@ impl Echo {
         }
     }
 
-    /// Returns the offers received so far.
+    /// Returns the offers that the peer has received so far.
     pub fn offers(&self) -> Vec<String> {
         self.state.offers.lock().unwrap().clone()
     }
 
-    /// Returns the query strings of these offers.
+    /// Returns the query strings of the offers received so far.
     pub fn queries(&self) -> Vec<String> {
         self.state.queries.lock().unwrap().clone()
     }
@@ -76,7 +76,7 @@ impl Echo {
         *self.state.deleted.lock().unwrap()
     }
 
-    /// Drops all connections without closing them, like a server that is killed and restarted.
+    /// Closes all connections and forgets their sessions, like a server that is restarted.
     pub async fn forget_everyone(&self) {
         self.state.channels.lock().unwrap().clear();
         let peers: Vec<_> = self.state.peers.lock().unwrap().drain().collect();

@@ -31,7 +31,7 @@ use rtc::stun::message::{Message, Setter};
 
 pub use machines::{decoder, engine, playout};
 
-/// Any bytes as a datagram: its protocol is recognised before any field is believed.
+/// Parses any bytes as a datagram: its protocol must be recognised before any field is believed.
 pub fn demux(bytes: &[u8]) {
     let hostile = is_hostile_dtls(bytes);
     match classify(bytes) {
@@ -55,13 +55,13 @@ pub fn demux(bytes: &[u8]) {
         }
         None => {}
     }
-    // A truncated record header can only be hostile, whatever comes before it.
+    // A datagram shorter than a DTLS record header must count as hostile, whatever its first byte.
     if bytes.len() < 13 && !bytes.is_empty() {
         assert!(hostile);
     }
 }
 
-/// Any bytes as a STUN message, unsigned and as signed by a client that knows the password.
+/// Parses any bytes as a STUN message, unsigned and as signed by a client that knows the password.
 pub fn stun(bytes: &[u8]) {
     static PROVIDER: OnceLock<std::sync::Arc<dyn RTCCryptoProvider>> = OnceLock::new();
     let crypto = PROVIDER
@@ -95,8 +95,8 @@ pub fn stun(bytes: &[u8]) {
 
 const PASSWORD: &str = "P2uYro0UCOQ4zxjKXaWCBui1";
 
-/// Any bytes as the content of valid SRTP and SRTCP, which an authenticated client can send to the
-/// core's parsers.
+/// Parses any bytes as the content of valid SRTP and SRTCP, which an authenticated client can send
+/// to the core's parsers.
 pub fn media(bytes: &[u8]) {
     if let Ok(packet) = rtp::Packet::unmarshal(&mut &*bytes) {
         assert!(packet.payload.len() <= bytes.len());
@@ -110,7 +110,7 @@ pub fn media(bytes: &[u8]) {
     let _ = rtc::rtcp::packet::unmarshal(&mut &*bytes);
 }
 
-/// Any bytes as an offer: parsed, and answered with a peer that is ready to start.
+/// Parses any bytes as an offer, and answers it with a peer that is ready to start.
 pub fn offer(bytes: &[u8]) {
     static RTC: OnceLock<Rtc> = OnceLock::new();
     let text = text(bytes);
@@ -145,8 +145,8 @@ pub fn offer(bytes: &[u8]) {
     assert!(offer.audio_mid().is_none_or(|mid| !mid.is_empty()));
 }
 
-/// Asserts that an answer has the offer's sections in the offer's order, and no line that the offer
-/// smuggled into it.
+/// Asserts that an answer has the offer's media sections in the offer's order, and no line that the
+/// offer smuggled into it.
 fn check_answer(offer: &str, answer: &str) {
     assert!(answer.ends_with("\r\n"));
     for line in answer.split_terminator("\r\n") {
@@ -168,7 +168,7 @@ fn check_answer(offer: &str, answer: &str) {
     assert!((1..=64).contains(&candidates), "ours: {candidates}");
 }
 
-/// Any bytes as a trickled SDP fragment with candidates.
+/// Parses any bytes as a trickled SDP fragment with candidates.
 pub fn sdpfrag(bytes: &[u8]) {
     match sdpfrag::parse(&text(bytes)) {
         Ok(fragment) => {
@@ -188,7 +188,7 @@ pub fn sdpfrag(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as the body of each JSON request.
+/// Parses any bytes as the body of each JSON request.
 pub fn json(bytes: &[u8]) {
     match Change::parse(bytes) {
         Ok(change) => {
@@ -220,7 +220,7 @@ pub fn json(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a command of the WebSocket or the data channel, and as the names in URLs.
+/// Parses any bytes as a command of the WebSocket or the data channel, and as the names in URLs.
 pub fn command(bytes: &[u8]) {
     let text = text(bytes);
     if let Err((invalid, _)) = CommandMessage::parse(&text) {
@@ -237,7 +237,7 @@ pub fn command(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as the TOML configuration file.
+/// Parses any bytes as the TOML configuration file.
 pub fn config(bytes: &[u8]) {
     match Config::load(Some(("fuzz.toml", &text(bytes))), Vec::new()) {
         Ok(config) => {

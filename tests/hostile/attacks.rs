@@ -1,8 +1,9 @@
-//! The attacks: datagrams from strangers, and packets of a malicious participant.
+//! The attacks that `tests/hostile.rs` makes: datagrams from strangers, and packets of a malicious
+//! participant.
 
 use bytes::Bytes;
 
-/// Datagrams of one kind, sent in turn.
+/// Datagrams of one kind from a stranger, sent one after the other.
 pub struct Attack {
     pub name: &'static str,
     pub datagrams: Vec<Vec<u8>>,
@@ -23,7 +24,7 @@ pub struct Abuse {
 }
 
 impl Abuse {
-    /// Returns the packet with this number.
+    /// Returns packet number `sent` of the attack.
     pub fn packet(&self, ssrc: u32, sent: u32) -> rtc::rtp::Packet {
         let payload = &self.payloads[sent as usize % self.payloads.len()];
         rtc::rtp::Packet {
@@ -134,7 +135,7 @@ pub fn of_participants() -> Vec<Abuse> {
     ]
 }
 
-/// A ClientHello that offers only TLS_NULL_WITH_NULL_NULL.
+/// Returns a ClientHello that offers only the cipher suite TLS_NULL_WITH_NULL_NULL.
 fn null_hello() -> Vec<u8> {
     let mut body = vec![1, 0, 0, 43, 0, 0, 0, 0, 0, 0, 0, 43, 0xfe, 0xfd];
     body.extend([7; 32]);
@@ -150,7 +151,8 @@ fn rtp(length: usize) -> Vec<u8> {
     datagram
 }
 
-/// Prefixes of 0 to 64 bytes of an RTP or RTCP packet.
+/// Returns prefixes of 0 to 64 bytes of an RTP or RTCP packet; `second` is the packet's second
+/// byte.
 fn lengths(second: u8) -> Vec<Vec<u8>> {
     let whole: Vec<u8> = [0x80, second, 0, 7].into_iter().chain(4..64).collect();
     (0..=whole.len())
@@ -158,8 +160,8 @@ fn lengths(second: u8) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Packets whose headers lie: fifteen contributing sources without space for them, an extension
-/// beyond the end, padding longer than the packet.
+/// Returns packets whose headers contradict their length: fifteen contributing sources without
+/// space for them, an extension beyond the end, padding longer than the packet.
 fn lying() -> Vec<Vec<u8>> {
     let mut sources = rtp(40);
     sources[0] = 0x8f;

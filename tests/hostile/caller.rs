@@ -1,4 +1,5 @@
-//! Two participants who talk, and what each of them received at which instant.
+//! Two participants who talk to each other, with a record of what each of them received at which
+//! instant.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +12,12 @@ use crate::client::Client;
 
 pub const ROOM: &str = "call";
 
-/// The longest time without a packet, with one sent every 20 ms: two may be late in a row.
+/// The longest permitted time without a packet, with one sent every 20 ms: two may be late in a
+/// row.
 const MAX_GAP: Duration = Duration::from_millis(60);
 
-/// How often an attack is repeated before the test believes that it disturbs the call: all tests
-/// share two processors.
+/// How often an attack is made before the test believes that the attack disturbs the call: all
+/// tests share two processors.
 const ATTEMPTS: usize = 4;
 
 /// A packet with its arrival.
@@ -43,13 +45,14 @@ struct Caller {
 }
 
 impl Pair {
-    /// Joins both participants and waits until they hear each other.
+    /// Lets both participants join and waits until they hear each other.
     pub fn call(host: &Host) -> Pair {
         let pair = Pair {
             ann: Caller::join(host, "Ann", 1),
             bob: Caller::join(host, "Bob", 2),
         };
-        // Waits until the jitter buffers have settled.
+        // The participants receive half a second of sound first, until the jitter buffers have
+        // settled.
         let end = Instant::now() + Duration::from_secs(5);
         while [&pair.ann, &pair.bob]
             .iter()
@@ -61,12 +64,13 @@ impl Pair {
         pair
     }
 
-    /// Returns a socket with Ann's address.
+    /// Returns a socket that sends from Ann's address, as a spoofer would.
     pub fn socket_of_ann(&self) -> UdpSocket {
         self.ann.socket.try_clone().expect("a descriptor")
     }
 
-    /// Makes an attack and asserts that Ann and Bob received everything meanwhile.
+    /// Makes an attack with `make` and asserts that Ann and Bob received everything from each other
+    /// meanwhile; tries again if they did not.
     pub fn undisturbed(&self, attack: &str, mut make: impl FnMut()) {
         let mut gaps = Vec::new();
         for _ in 0..ATTEMPTS {
@@ -92,7 +96,8 @@ impl Pair {
         panic!("{attack} disturbs the call: {gaps:?}");
     }
 
-    /// Stops both participants without leaving; the caller stops the server next.
+    /// Stops both participants without a `DELETE`; the caller of this function stops the server
+    /// next.
     pub fn hang_up(self) {
         for caller in [self.ann, self.bob] {
             caller.stop.store(true, Ordering::Relaxed);
@@ -144,8 +149,8 @@ impl Caller {
             .unwrap_or_default()
     }
 
-    /// Describes what was wrong with the packets of this time: a missing or late packet, or a jump
-    /// of the media clock. `None` if nothing was.
+    /// Describes a fault in the packets between two instants: a missing or late packet, or a jump
+    /// of the media clock; `None` if there is none.
     fn fault(&self, begin: Instant, end: Instant) -> Option<String> {
         let gap = self.longest_gap(begin, end);
         if gap > MAX_GAP {
@@ -164,7 +169,7 @@ impl Caller {
     }
 }
 
-/// Sends a packet every 20 ms and records the arrivals, until told to stop.
+/// Sends a packet every 20 ms and records the arrivals in `log`, until `stop` is set.
 fn talk(client: &mut Client, log: &Log, stop: &AtomicBool) {
     let begin = Instant::now();
     for (sent, packet) in (0..).zip(tone().iter().cycle()) {

@@ -1,5 +1,5 @@
-//! Checks every response and event that a test sees against `openapi.json`: status, headers, media
-//! type and body.
+//! Checks every response and event that a test receives against `openapi.json`: status, headers,
+//! media type and body.
 
 #[path = "../../src/http/contract/document.rs"]
 mod document;
@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use crate::harness::Answer;
 
-/// The contract.
+/// The contract: the OpenAPI document of the server.
 pub static CONTRACT: LazyLock<Document> =
     LazyLock::new(|| Document::new(include_str!("../../src/http/openapi.json")));
 
-/// Headers that any response may have; `info.description` describes those of the server's own.
+/// Headers that any response may have. `info.description` of the contract describes those that the
+/// server itself defines.
 const GENERAL_HEADERS: [&str; 9] = [
     "access-control-allow-headers",
     "access-control-allow-methods",

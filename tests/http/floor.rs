@@ -9,7 +9,7 @@ use crate::harness::{Guest, JSON, Socket, TestServer, quiet};
 
 const ROOM: &str = "/v1/rooms/hall";
 
-/// Creates a room in this mode with two participants.
+/// Creates a room in this mode and lets two participants join it.
 async fn hall(server: &TestServer, mode: &str) -> (Guest, Guest) {
     let settings = json!({"mode":mode,"end_of_media_ms":60_000});
     let made = server.ask("PUT", ROOM, JSON, settings.to_string()).await;
@@ -27,7 +27,7 @@ async fn ask(server: &TestServer, guest: &Guest, method: &str, body: &str) -> (u
     (answer.status.as_u16(), json)
 }
 
-/// Sends a participant's command and returns the response to it.
+/// Sends a participant's command over the WebSocket and returns the response to it.
 async fn command(socket: &mut Socket, guest: &Guest, mut command: Value) -> Value {
     command["session"] = guest.secret().into();
     command["id"] = 7.into();
@@ -297,7 +297,7 @@ async fn room_changes_its_mode_while_a_participant_holds_the_floor() {
     assert!(room.get("floor").is_none(), "{room}");
     let (_, standing) = ask(&server, &ann, "GET", "").await;
     assert_eq!(standing["state"], "none");
-    // In the mode `open` every request is granted.
+    // The room is in the mode `open` now, in which every request is granted.
     let (status, granted) = ask(&server, &bo, "PUT", "").await;
     assert_eq!((status, &granted["burst"]), (200, &json!(0)));
     server.running.stop().await;

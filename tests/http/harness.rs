@@ -1,4 +1,4 @@
-//! A server on free ports, and short ways to send requests to it.
+//! Starts a server on free ports for a test, and sends requests to it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct TestServer {
     pub base: String,
 }
 
-/// A response, read to its end.
+/// A response to an HTTP request, with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -37,15 +37,15 @@ pub struct Answer {
     pub body: String,
 }
 
-/// A participant that has joined.
+/// A participant that has joined over HTTP, without media.
 pub struct Guest {
     pub id: String,
     pub session: String,
     pub etag: String,
 }
 
-/// The defaults, on free loopback ports and at normal priority, because the tests share the
-/// processors.
+/// Returns the default settings, except that the server uses free loopback ports and normal
+/// priority, because the tests share the processors.
 pub fn quiet() -> Config {
     Config {
         http: "127.0.0.1:0".parse().expect("an address"),
@@ -115,7 +115,7 @@ impl TestServer {
         self.ask("GET", path, "", "").await
     }
 
-    /// Joins with Chromium's offer; no media is sent.
+    /// Lets a participant join with Chromium's offer; no media is sent.
     pub async fn join(&self, room: &str, name: &str) -> Guest {
         let path = format!("/v1/rooms/{room}/participants?name={name}");
         Guest::of(&self.ask("POST", &path, SDP, OFFER).await)
@@ -143,7 +143,7 @@ impl Guest {
         }
     }
 
-    /// Returns the session's secret alone, as commands carry it.
+    /// Returns the secret in the session's URL, which commands carry by itself.
     pub fn secret(&self) -> &str {
         self.session.rsplit('/').next().expect("a path")
     }
@@ -181,7 +181,7 @@ impl Answer {
     }
 }
 
-/// A room's WebSocket.
+/// A connected WebSocket of a room.
 pub struct Socket {
     pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
@@ -203,7 +203,7 @@ impl Socket {
         }
     }
 
-    /// Returns the next event of this name and skips others.
+    /// Returns the next event of this name; events of other names before it are skipped.
     pub async fn until(&mut self, name: &str) -> Value {
         loop {
             let event = self.event().await;
@@ -213,7 +213,8 @@ impl Socket {
         }
     }
 
-    /// Returns the code with which the server closes the WebSocket and skips earlier events.
+    /// Waits until the server closes the WebSocket and returns its close code; events before it are
+    /// skipped.
     pub async fn closed(&mut self) -> u16 {
         loop {
             if let Message::Close(frame) = self.next().await {

@@ -60,7 +60,7 @@ async fn client_joins_with_one_post_and_leaves_with_one_delete() {
     server.running.stop().await;
 }
 
-/// Shapes of offers that public bug reports of other servers describe.
+/// The offers have forms that appear in public bug reports of other servers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_answers_offers_seen_in_the_field() {
     let server = TestServer::open();

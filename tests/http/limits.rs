@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::harness::{Answer, Guest, JSON, OFFER, SDP, TestServer, quiet};
 
-/// A rate that allows three at once and then none for the rest of a test.
+/// A rate limit that permits three requests at once and then no more for the rest of a test.
 const SLOWLY: Rate = Rate {
     burst: 3,
     interval: Duration::from_secs(600),

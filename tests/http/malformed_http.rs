@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::harness::{TestServer, quiet};
 
-/// Sends bytes and returns the response up to the close of the connection.
+/// Sends bytes on a new connection and returns the response, up to the close of the connection.
 async fn raw(server: &TestServer, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.running.http_addr())
         .await
@@ -21,8 +21,8 @@ async fn raw(server: &TestServer, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Requests that no well-behaved client sends: the start up to the last header, the body, and the
-/// start of the expected response.
+/// Malformed requests: the start up to the last header, the body, and the start of the expected
+/// response.
 const DOUBTFUL: &[(&str, &str, &str)] = &[
     ("GET /healthz HTTP/1.1", "", "HTTP/1.1 400"),
     (

@@ -1,5 +1,5 @@
-//! What the peer connection adds to HTTP: the state connected, the data channel with the same
-//! messages, and the end of both.
+//! What a peer connection adds to the HTTP interface: the state `connected`, the data channel with
+//! the messages of the WebSocket, and the end of both.
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ async fn websocket_reports_talking_stopped_and_levels() {
     server.running.stop().await;
 }
 
-/// Packets reach the mixer that has the participant's room.
+/// Each participant's packets reach the mixer that has the participant's room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn participants_are_heard_whichever_mixer_has_their_room() {
     let server = TestServer::with(Config {
@@ -213,7 +213,7 @@ async fn participants_are_heard_whichever_mixer_has_their_room() {
     server.running.stop().await;
 }
 
-/// One second of 440.5 Hz at -12 dBFS as Opus packets of 20 ms.
+/// Returns one second of 440.5 Hz at -12 dBFS as Opus packets of 20 ms.
 fn tone() -> Vec<&'static [u8]> {
     let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)
         .expect("an encoder");

@@ -9,9 +9,10 @@ use crate::harness::{Guest, JSON, OFFER, SDP, SDPFRAG, TestServer, quiet};
 
 const JOIN: &str = "/v1/rooms/lobby/participants";
 
-/// Refused requests: method, path, media type, body, status and problem type; `-` means none.
+/// The refused requests, one a line: method, path, media type, body, status and problem type; `-`
+/// means none.
 ///
-/// The names of bodies are those of [`body_named`].
+/// [`body_named`] gives the body for each name.
 const REFUSALS: &str = "
 POST   /v1/rooms/lobby/participants                 sdp     hello     400 bad-offer
 POST   /v1/rooms/lobby/participants                 sdp     -         400 bad-offer
@@ -47,7 +48,7 @@ POST   /                                            -       -         405 method
 TRACE  /v1/rooms                                    -       -         405 method-not-allowed
 ";
 
-/// Returns the body for a name in [`REFUSALS`].
+/// Returns the body that has this name in [`REFUSALS`].
 fn body_named(name: &str) -> String {
     let candidate = "a=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n";
     match name {

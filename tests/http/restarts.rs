@@ -1,8 +1,9 @@
-//! Trickled candidates and ICE restarts.
+//! Trickled candidates and ICE restarts by `PATCH`.
 
 use crate::harness::{Answer, Guest, SDPFRAG, TestServer};
 
-/// Sends a fragment for a session, with the ETag of its ICE session as the condition.
+/// Sends an SDP fragment for a session by `PATCH`, with `etag`, which names its ICE session, in
+/// `If-Match`.
 async fn patch(server: &TestServer, guest: &Guest, etag: &str, fragment: &str) -> Answer {
     let headers = [("content-type", SDPFRAG), ("if-match", etag)];
     server

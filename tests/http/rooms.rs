@@ -1,4 +1,4 @@
-//! Rooms and what moderators do in them; resources that are only read.
+//! Rooms and what moderators do in them; resources that can only be read.
 
 use mixer::codec::Profile;
 use mixminus::config::Config;
@@ -257,7 +257,7 @@ async fn server_serves_the_page_metrics_liveness_and_contract() {
     server.running.stop().await;
 }
 
-/// Every route and method of the document exists, and every existing route is documented with all
+/// Every route and method of the contract exists, and every existing route is documented with all
 /// its methods.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_documents_every_route_and_method() {

@@ -14,18 +14,18 @@ use tokio::time::timeout;
 use crate::contract::{self, CONTRACT, path_item};
 use crate::harness::{Answer, Guest, JSON, OFFER, SDP, SDPFRAG, TestServer, quiet};
 
-/// Statuses that no request can provoke: a fault of the server, or an overload that takes too long
-/// to bring about.
+/// Documented statuses that no request of this test can provoke: a fault of the server, or an
+/// overload that takes too long to bring about.
 const NOT_PROVOKED: [(&str, u16); 5] = [
     ("configureRoom", 503),
     ("readHealth", 503),
     ("trickle", 422),
     ("trickle", 503),
-    // Every operation documents this status.
+    // Every operation documents status 500.
     ("*", 500),
 ];
 
-/// The operations whose statuses have been seen.
+/// The statuses seen so far, each with its operation.
 #[derive(Default)]
 struct Seen(BTreeSet<(String, u16)>);
 
@@ -35,7 +35,7 @@ impl Seen {
         let item = path_item(path).unwrap_or_else(|| panic!("{path} is not documented"));
         let item = CONTRACT.at(&item);
         let methods: Vec<String> = match status {
-            // This status concerns the path, not one of its methods.
+            // Status 405 concerns the path, not one of its methods.
             405 => item.as_object().expect("methods").keys().cloned().collect(),
             _ => vec![method.to_lowercase()],
         };
@@ -170,7 +170,7 @@ async fn provoke_general(server: &TestServer, seen: &mut Seen) {
     }
 }
 
-/// Provokes the timeouts of missing bodies, all at the same time.
+/// Provokes the timeouts of requests whose body never arrives, all at the same time.
 async fn provoke_timeouts(server: &TestServer, seen: &mut Seen) {
     let with_body = operations().into_iter().filter_map(|operation| {
         let media_type = operation.body_type?;
@@ -247,7 +247,7 @@ async fn provoke_rooms(server: &TestServer, seen: &mut Seen) {
         seen.expect(server, 409, line, (JSON, r#"{"tick_ms":10}"#))
             .await;
     }
-    // A conference refuses to be monitored.
+    // By default a room of the mode `open` refuses to be monitored.
     seen.expect(server, 201, "PUT /v1/rooms/private", ("", ""))
         .await;
     let listen = "POST /v1/rooms/other/participants?monitor=private";
@@ -341,7 +341,7 @@ async fn provoke_watch(seen: &mut Seen) {
     server.running.stop().await;
 }
 
-/// Provokes the statuses of exhausted limits.
+/// Provokes the statuses that a client gets when it has exhausted a limit.
 async fn provoke_limits(seen: &mut Seen) {
     let once = Rate {
         burst: 1,

@@ -89,7 +89,8 @@ async fn websocket_carries_a_room_of_hundreds_in_one_message() {
     let server = TestServer::with(config);
     let long = "%F0%9F%8E%B5".repeat(64);
     server.join("stadium", &long).await;
-    // Opened while the room is small; the event of the grown room also arrives in one message.
+    // This WebSocket was opened while the room was small. The event of the grown room also arrives
+    // in one message.
     let mut early = server.watch("stadium").await;
     let reading = tokio::spawn(async move {
         early.until("room").await;
@@ -270,7 +271,8 @@ async fn websocket_is_closed_at_the_header_of_an_oversized_message() {
     server.join("hall", "Ann").await;
     for length in [16 * 1024 + 1, 1_000_000] {
         let mut socket = server.watch("hall").await;
-        // The server may close the WebSocket while the rest is still being sent.
+        // Sending may fail, because the server may close the WebSocket while the rest is still
+        // being sent.
         let _ = socket.stream.send(Message::text("x".repeat(length))).await;
         assert_eq!(socket.closed().await, 1009, "{length}");
     }
@@ -299,7 +301,7 @@ async fn websockets_are_closed_when_the_server_stops() {
     assert_eq!(code, 1001);
 }
 
-/// Opens a WebSocket that is never read, with small buffers.
+/// Opens a WebSocket with small buffers, from which nothing is ever read.
 async fn deaf(server: &TestServer) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a small buffer");

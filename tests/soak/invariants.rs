@@ -8,22 +8,22 @@ use serde_json::Value;
 use crate::world::{World, name};
 use crate::{END_OF_MEDIA, GRACE, LONGEST_DRAIN, SLACK, TALK_LIMIT};
 
-/// A gap between two looks counts for at most this long: what lasted through a stall of the machine
-/// was not observed.
+/// The most time that a gap between two checks of the rooms adds to the observed time: what lasted
+/// through a stall of the machine was not observed.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
 pub struct InvariantCheck<'a> {
     world: &'a World,
-    /// The time that was observed.
+    /// The time for which the rooms have been observed.
     watched: Duration,
     looked: Instant,
-    /// When each room was last looked at, since the start.
+    /// When each room was last checked, since the start.
     seen_at: Vec<Duration>,
-    /// The sights that every look since the given one has found.
+    /// The states that every check has found since the given time.
     since: HashMap<Sight, Since>,
 }
 
-/// A state of a room that may last only for a limited time.
+/// A state that a room may be in only for a limited time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Sight {
     Holds {
@@ -75,7 +75,8 @@ impl Sight {
         let hangover = Duration::from_secs(1);
         SLACK
             + match self {
-                // T2 starts with the first packet, for which T1 waits.
+                // T2 (the talk limit) starts with the first packet, for which T1 (end of media)
+                // waits.
                 Sight::Holds { .. } => END_OF_MEDIA + TALK_LIMIT + GRACE + LONGEST_DRAIN,
                 Sight::HoldsAndSendsNothing { .. } => END_OF_MEDIA,
                 Sight::WaitsAtAFreeFloor { .. } => Duration::ZERO,
@@ -98,7 +99,7 @@ impl InvariantCheck<'_> {
         }
     }
 
-    /// Looks at every room once.
+    /// Checks every room once; `look` is the number of the check.
     pub fn look(&mut self, look: u64) {
         let gap = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
         self.watched += gap.min(LONGEST_GAP);
@@ -155,8 +156,8 @@ impl InvariantCheck<'_> {
         }
     }
 
-    /// Describes a room that is not idle, `None` if all are. A participant that vanished may still
-    /// wait for a moderator's grant.
+    /// Describes a room that is not idle; `None` if all rooms are idle. A participant that vanished
+    /// may still wait for a moderator's grant.
     pub fn busy(&self) -> Option<String> {
         let is_busy = |state: &Value| {
             let waits = |id: &Value| !is_gone(self.world, id);
@@ -171,7 +172,8 @@ impl InvariantCheck<'_> {
     }
 }
 
-/// Returns what a room's state shows.
+/// Returns the limited states that a room is in. A participant sends nothing if it has not sent
+/// since `before`.
 fn sights(world: &World, room: usize, state: &Value, before: Duration) -> Vec<Sight> {
     let mut sights = Vec::new();
     let sends = |who: &str| {

@@ -1,4 +1,4 @@
-//! A simulated user with a radio, who acts at random.
+//! A simulated user of a radio, who acts at random.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct User {
     rtp_time: u32,
     fell_silent: Instant,
     asked: u64,
-    /// Requests over the data channel without an answer so far.
+    /// The requests over the data channel that have not been answered yet.
     unanswered: VecDeque<(u64, Instant)>,
     /// The queue of the user's room, as the server last reported it.
     queue: Vec<String>,
@@ -47,7 +47,7 @@ pub struct User {
 }
 
 impl User {
-    /// Joins; the user is connected only after some calls of `turn`.
+    /// Lets a new user join `room`. The user is connected only after some calls of `turn`.
     pub fn join(
         world: &World,
         home: usize,
@@ -103,7 +103,7 @@ impl User {
         self.client.connected && self.client.channel.is_some()
     }
 
-    /// The contributing source that marks the user's voice.
+    /// Returns the number of the contributing source that marks the user's voice.
     pub fn number(&self) -> u32 {
         u32::from_str_radix(&self.person.id, 16).expect("eight digits")
     }
@@ -129,7 +129,7 @@ impl User {
             if now >= until {
                 self.falls_silent(world);
             } else {
-                // Packets that could not be sent in time are not made up for.
+                // Packets that could not be sent in time are skipped.
                 self.talks = Some((until, (due + PACKET).max(now)));
             }
         }
@@ -340,7 +340,7 @@ impl User {
         self.client.send_text(&command.to_string());
     }
 
-    /// Grants the floor to the first other participant in the queue, if any.
+    /// Grants the floor, as a moderator, to the first other participant in the queue, if any.
     fn grant(&mut self, world: &World) {
         let other = self.queue.iter().find(|id| **id != self.person.id);
         if let Some(other) = other {
@@ -360,7 +360,8 @@ impl User {
         world.count("mode changes");
     }
 
-    /// Links only rooms within groups of five: all fifty linked would be one large room.
+    /// Links the user's room with another room of its group of five, or unlinks it. If all fifty
+    /// rooms were linked, they would be one large room.
     fn link(&mut self, world: &World) {
         let first = self.room - self.room % 5;
         let other = first + self.rng.below(5) as usize;
@@ -373,7 +374,7 @@ impl User {
         world.count("links made and unmade");
     }
 
-    /// Moves to another room, also while talking.
+    /// Moves the user to another room, perhaps while talking.
     pub fn change(&mut self, world: &World, room: usize) {
         if self.talks.is_some() {
             world.count("channel changes while talking");
@@ -399,7 +400,7 @@ impl User {
         let rng = Rng::of(self.rng.below(u64::MAX));
         let talks = self.talks.take();
         *self = User::join(world, self.home, room, self.tone, rng);
-        // A user that switches the room while talking continues to talk.
+        // A user that talks at the moment continues to talk in the new session.
         self.talks = talks;
     }
 

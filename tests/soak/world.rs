@@ -1,4 +1,5 @@
-//! What all simulated users share: the server, the participants, the counters and the faults.
+//! What all simulated users of the soak test share: the server, the participants, the counters and
+//! the faults found.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,7 +17,7 @@ pub struct World {
     people: Mutex<HashMap<String, Arc<Person>>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     faults: Mutex<Vec<String>>,
-    /// The latest notes, each with its time and room.
+    /// The latest notes about events, each with its time and room.
     journal: Mutex<VecDeque<(Duration, usize, String)>>,
 }
 
@@ -82,7 +83,7 @@ impl World {
         }
     }
 
-    /// Notes an event in a room, to explain a later fault.
+    /// Notes an event in a room; the notes are printed with a later fault of the room.
     pub fn note(&self, room: usize, what: String) {
         let mut journal = self.journal.lock().expect("no panic while held");
         journal.push_back((self.since_start(), room, what));

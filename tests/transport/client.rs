@@ -45,25 +45,26 @@ pub struct Client {
     pub texts: Vec<String>,
     pub ssrc: u32,
     seq: u16,
-    /// While set, every datagram is dropped.
+    /// While set, every datagram in either direction is dropped.
     pub mute: bool,
     /// How often each datagram is repeated.
     pub replay: usize,
     /// While set, RTP datagrams are kept here instead of being sent.
     pub kept: Option<Vec<Vec<u8>>>,
-    /// State of the generator for the damaged copy that is sent before each datagram, if any.
+    /// State of the generator of random damage. If set, a damaged copy is sent before each
+    /// datagram.
     pub damage: Option<u64>,
     pub closed: bool,
     /// Every datagram that arrived.
     pub wire: Vec<Came>,
-    /// The delay of each DTLS datagram, as if computing it took that long.
+    /// How long the client holds back each DTLS datagram, as if computing it took that long.
     pub dtls_delay: Duration,
     held: VecDeque<(Instant, SocketAddr, BytesMut)>,
     /// The payload type with which the client sends.
     pub payload_type: u8,
 }
 
-/// The arrival of a datagram.
+/// A datagram that arrived: when, of which kind, and its size.
 #[derive(Debug, Clone, Copy)]
 pub struct Came {
     pub at: Instant,
@@ -220,7 +221,7 @@ impl Client {
             .expect("answer is taken");
     }
 
-    /// Runs the client until `done` or for `limit`; returns whether `done` was reached.
+    /// Runs the client until `done`, or for `limit`; returns whether `done` was reached.
     pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Client) -> bool) -> bool {
         let end = Instant::now() + limit;
         while Instant::now() < end {
@@ -283,7 +284,7 @@ impl Client {
         self.send_datagrams();
     }
 
-    /// Takes the media and messages that have arrived.
+    /// Takes the packets and messages that have arrived from the core.
     fn take(&mut self) {
         while let Some(message) = self.pc.poll_read() {
             match message.message {
@@ -363,18 +364,18 @@ impl Client {
         });
     }
 
-    /// Returns 20 ms in units of RTP time: the clock of G.711 is its sample rate.
+    /// Returns 20 ms in units of RTP time; the clock of G.711 is its sample rate.
     fn packet_units(&self) -> u32 {
         if self.payload_type == 0 { 160 } else { 960 }
     }
 
-    /// Continues from another port, as after a change of the NAT mapping, unnoticed by the core.
+    /// Moves the client to another port, as by a change of the NAT mapping, unnoticed by its core.
     pub fn is_moved(&mut self) {
         self.socket = UdpSocket::bind("127.0.0.1:0").expect("socket");
         self.socket.set_nonblocking(true).expect("nonblocking");
     }
 
-    /// Sends a packet unchanged.
+    /// Sends an RTP packet as it is, with its own header.
     pub fn send_packet(&mut self, packet: rtc::rtp::Packet) {
         self.pc
             .handle_write(TaggedRTCMessage {
@@ -436,7 +437,7 @@ impl Client {
     }
 }
 
-/// Returns a track that is sent with this SSRC.
+/// Returns a track whose packets have this SSRC.
 fn track(ssrc: u32, codec: RTCRtpCodec) -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters {
@@ -450,7 +451,7 @@ fn track(ssrc: u32, codec: RTCRtpCodec) -> MediaStreamTrack {
     MediaStreamTrack::new(stream, name, label, RtpCodecKind::Audio, vec![encoding])
 }
 
-/// Returns a Binding request of a controlling agent.
+/// Returns a STUN Binding request of a controlling agent.
 pub fn binding(username: &str, password: &str, nominates: bool) -> Vec<u8> {
     let mut message = Message::new();
     message
@@ -463,7 +464,7 @@ pub fn binding(username: &str, password: &str, nominates: bool) -> Vec<u8> {
     signed(message, password)
 }
 
-/// Returns the success response to `request`.
+/// Returns the success response to the STUN message `request`.
 pub fn response(request: &[u8], password: &str) -> Vec<u8> {
     let transaction = TransactionId(request[8..20].try_into().expect("twelve bytes"));
     let mut message = Message::new();

@@ -1,4 +1,5 @@
-//! Which audio passes: every DTLS setup, media direction and refusal of an offer.
+//! Checks in which directions audio passes: every DTLS setup, media direction and refusal of an
+//! offer.
 
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,7 @@ fn server_respects_media_directions_and_missing_data_channels() {
 
 #[test]
 fn server_attributes_packets_to_the_right_client_even_with_a_new_ssrc() {
-    // Works whether or not the system permits the priority.
+    // The server works whether or not the system permits the priority.
     let server = Server::start(|config| config.fifo_priority = Some(10));
     let (mut one, mut two) = (Client::new(11, false), Client::new(22, false));
     server.join(&mut one, 1, same);

@@ -88,7 +88,7 @@ fn datagrams_of_strangers_get_no_answer_and_change_nothing() {
     server.rtc.stop();
 }
 
-/// The same datagrams from the client's own address, as an attacker on the path would spoof them.
+/// The datagrams come from the client's own address, as an attacker on the path would spoof them.
 #[test]
 fn spoofed_datagrams_do_not_end_a_call() {
     let server = Server::start(|_| {});
@@ -193,8 +193,8 @@ fn flood_of_receiver_reports_is_limited_and_the_last_loss_is_reported() {
     server.rtc.stop();
 }
 
-/// Every flight of the client is preceded by a damaged copy: the client may fail to connect, but
-/// the server must not be affected.
+/// A damaged copy precedes every DTLS flight of the client. The client may fail to connect, but the
+/// server must not be affected.
 #[test]
 fn damaged_dtls_flights_do_not_affect_other_clients() {
     let server = Server::start(|_| {});
@@ -231,8 +231,8 @@ fn random_bytes_from_a_clients_own_address_are_dropped() {
     server.join(&mut client, 1, same);
     assert!(client.run(5 * SECOND, |client| client.connected
         && client.channel.is_some()));
-    // This registers the client's SSRC. A new SSRC later would compete with those of the random
-    // packets.
+    // The first packet registers the client's SSRC. A new SSRC later would compete with those of
+    // the random packets.
     client.send(&[0xfc, 1]);
     assert!(client.run(SECOND, |client| client.packets.len() == 1));
     let media = server.rtc.media_addr();

@@ -1,5 +1,5 @@
-//! The network thread end to end on loopback: real sockets, ICE, DTLS, SRTP and SCTP, with a mixer
-//! that echoes.
+//! Tests the network thread end to end on loopback: real sockets, ICE, DTLS, SRTP and SCTP, with a
+//! mixer that echoes.
 
 mod client;
 mod control;
@@ -81,14 +81,15 @@ impl Server {
         self.control.borrow_mut()
     }
 
-    /// Requests an ICE restart; the future resolves to its result.
+    /// Requests an ICE restart of participant `id`; the future resolves to its result.
     fn restart(&self, id: u32, restart: Restart) -> impl Future<Output = RestartResult> + use<> {
         let (reply, answer) = oneshot::channel();
         self.control().restart(ParticipantId(id), restart, reply);
         async { answer.await.unwrap_or(Err(RestartError::Unknown)) }
     }
 
-    /// Lets `client` join with its offer changed by `edit`; returns the answer.
+    /// Lets `client` join as participant `id`, with its offer changed by `edit`; returns the
+    /// answer.
     fn join(&self, client: &mut Client, id: u32, edit: impl FnOnce(String) -> String) -> String {
         let offer = edit(client.offer());
         let accepted = self

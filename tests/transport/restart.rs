@@ -1,4 +1,4 @@
-//! ICE: restarts, trickled candidates and nominations.
+//! ICE restarts, trickled candidates and nominations.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn ice_restart_loses_no_packet_in_either_direction() {
         Some(RestartError::Unknown)
     );
 
-    // The core of this client discards its candidate pair when it restarts; those of other clients
+    // When this client restarts ICE, its core discards its candidate pair; those of other clients
     // keep sending and receiving meanwhile. Therefore the packets that this client sends during the
     // restart are encrypted beforehand, and those that it receives are counted at its socket.
     client.kept = Some(Vec::new());
@@ -77,7 +77,7 @@ fn ice_restart_loses_no_packet_in_either_direction() {
     server.rtc.stop();
 }
 
-/// Returns the answer with other ICE credentials.
+/// Returns the answer with these ICE credentials in place of its own.
 fn with_credentials(answer: &str, ufrag: &str, pwd: &str) -> String {
     let line = |name: &str| {
         let line = answer.lines().find(|line| line.starts_with(name));
@@ -101,7 +101,7 @@ fn ask(server: &Server, id: u32, ufrag: &str, pwd: &str) -> Result<RestartAnswer
     runtime.block_on(server.restart(id, restart))
 }
 
-/// Packets that are sent around a restart; each stands for 20 ms.
+/// The number of packets that are sent before, during and after a restart; each stands for 20 ms.
 const PACKETS: usize = 300;
 
 /// A client that restarts ICE again and again is refused, and other clients lose no packet.
@@ -179,12 +179,12 @@ fn trickled_candidates_are_checked() {
     server.rtc.stop();
 }
 
-/// A client that nominates with its first check and sends the check only once.
+/// The client nominates with its first check and sends that check only once.
 #[test]
 fn ice_nomination_with_the_first_check_is_answered_at_once() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, false);
-    // The client also starts DTLS.
+    // The client also starts the DTLS handshake.
     let offer = client.offer().replace("a=setup:actpass", "a=setup:active");
     let accepted = server
         .handle

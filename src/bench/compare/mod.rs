@@ -69,7 +69,7 @@ pub enum Scenario {
     Idle,
 }
 
-/// One comparison.
+/// One comparison to make: a scenario and, for listeners, what they send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Listeners(ListenerKind),
@@ -77,17 +77,18 @@ enum Case {
     Idle,
 }
 
-/// Measurements of one server in one case: without and with the load that the case is about.
+/// The measurements of one server in one case, before and after the load of the case is added.
 #[derive(Debug, Clone)]
 struct Seen {
     before: Figures,
     after: Figures,
-    /// The number of participants, or rooms, that make the difference.
+    /// The number of participants or rooms that are added between the two measurements.
     heads: usize,
 }
 
 impl Seen {
-    /// Returns the compared cost, in percent of a core.
+    /// Returns the cost of the server: the CPU time per added listener, or of the whole server in
+    /// the other cases, in percent of a core.
     fn cost(&self, case: Case) -> f64 {
         match case {
             Case::Listeners(_) => {
@@ -140,7 +141,7 @@ impl CompareArgs {
         Ok(outcome)
     }
 
-    /// Measures one case on a server of its own.
+    /// Starts a server, measures one case on it and stops it.
     async fn one(
         &self,
         target: &TargetSpec,

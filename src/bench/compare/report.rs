@@ -5,7 +5,7 @@ use crate::bench::load::{number, table};
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, quantile};
 use crate::bench::target::TargetSpec;
 
-/// The report of a comparison, filled pair by pair.
+/// The report of a comparison; [`CompareReport::add`] adds each pair of measurements.
 #[derive(Debug)]
 pub(super) struct CompareReport {
     targets: [String; 2],
@@ -20,7 +20,8 @@ impl CompareReport {
         }
     }
 
-    /// Adds a pair to the case with this number; ignores anything but two measurements.
+    /// Adds the measurements of both servers to case number `case`; ignores `seen` unless it holds
+    /// exactly two measurements.
     pub(super) fn add(&mut self, case: usize, seen: Vec<Seen>) {
         if let Ok(pair) = <[Seen; 2]>::try_from(seen) {
             self.cases[case].1.push(pair);
@@ -97,7 +98,8 @@ impl CompareReport {
         table("Every run", &columns, rows)
     }
 
-    /// Returns a note for each server that did not keep up, so that its cost is that of doing less.
+    /// Returns a note for each server that did not keep up: its lower cost only shows that it did
+    /// less work.
     fn strugglers(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for (case, pairs) in &self.cases {
@@ -138,7 +140,7 @@ impl CompareReport {
     }
 }
 
-/// A value of a run, with its name.
+/// The name of a value, and the function that computes it for one server in one case.
 type Figure = (&'static str, fn(Case, &Seen) -> f64);
 
 const FIGURES: [Figure; 12] = [
@@ -189,8 +191,8 @@ fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Beyond these limits a server has failed, whatever the load of the machine: packets of three
-/// frames ago are still missing.
+/// The limits beyond which a server did not keep up, whatever the load of the machine: packets lost
+/// in percent, and the time off the beat in ms. At 60 ms a packet is three frames late.
 const STRUGGLES_LOST_PERCENT: f64 = 0.1;
 const STRUGGLES_OFF_BEAT_MS: f64 = 60.0;
 

@@ -156,7 +156,7 @@ impl FloorArgs {
         Ok(outcome.report())
     }
 
-    /// Joins all clients: one that listens, and those that request the floor.
+    /// Joins all clients: one that only listens, and those that request the floor.
     async fn enter(
         &self,
         target: &Target,
@@ -182,7 +182,8 @@ impl FloorArgs {
         Ok((ear, contenders))
     }
 
-    /// Lets the clients request the floor until this number of requests is done.
+    /// Lets the clients request the floor, by message or over HTTP, until `self.requests` requests
+    /// are done.
     async fn contend(
         &self,
         way: Way,

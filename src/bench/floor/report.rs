@@ -39,15 +39,15 @@ impl Fate {
     }
 }
 
-/// One request.
+/// The outcome of one floor request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Seen {
     pub fate: Fate,
-    /// From the press to the outcome.
+    /// The time from the press of the key to the outcome.
     pub took: Duration,
 }
 
-/// The report of all floor requests, by the way in which they were made.
+/// The report of all floor requests, separately for requests over the data channel and over HTTP.
 pub(super) struct FloorReport {
     conditions: String,
     ways: Vec<(&'static str, Vec<Seen>)>,
@@ -61,7 +61,7 @@ impl FloorReport {
         }
     }
 
-    /// Adds the requests of one way.
+    /// Adds the outcomes of all requests over the data channel or over HTTP; `way` names which.
     pub fn add(&mut self, way: &'static str, seen: Vec<Seen>) {
         self.ways.push((way, seen));
     }
@@ -155,7 +155,8 @@ fn ms(value: f64) -> String {
     }
 }
 
-/// The outcomes with percentiles: each kind of success separately, and both together.
+/// The kinds of outcome for which percentiles of the access time are reported: granted at once,
+/// granted after queueing, and both together.
 const TIMED: [(&str, &[Fate]); 3] = [
     ("granted", &[Fate::Granted]),
     ("queued", &[Fate::Queued]),

@@ -18,7 +18,7 @@ use crate::join::pcm::{PcmError, Source};
 use crate::join::radio::gate::{Gate, UplinkGate};
 use crate::join::radio::server_events::{self, ServerEvent};
 
-/// The behaviour of a client.
+/// How a client requests the floor, and how long it talks, pauses and waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habits {
     pub way: Way,
@@ -27,7 +27,7 @@ pub(super) struct Habits {
     pub patience: Duration,
 }
 
-/// The requests that all clients together still have to make.
+/// Counts the requests that all clients together have made and still have to make.
 pub(super) struct Budget {
     pub left: AtomicU64,
     pub done: AtomicU64,
@@ -35,7 +35,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Allows this number of requests.
+    /// Sets the number of requests that all clients together still have to make.
     pub fn allow(&self, requests: u64) {
         self.left.store(requests, Ordering::Relaxed);
     }
@@ -158,7 +158,8 @@ impl Requester {
         ServerEvent::read(&server_events::of_http(self.requests, &reply).to_string())
     }
 
-    /// Waits for the first message that meets the condition; returns `None` if there will be none.
+    /// Waits for the first server event that meets the condition `wish`; returns `None` once the
+    /// client can receive no more messages.
     async fn hear(&mut self, wish: impl Fn(&ServerEvent) -> bool) -> Option<ServerEvent> {
         use tokio::sync::broadcast::error::RecvError;
         loop {
@@ -174,7 +175,7 @@ impl Requester {
     }
 
     async fn release(&self, way: Way) {
-        // If the release does not arrive, the server notices the end of media.
+        // If the release is lost, the server takes the floor back when the media stops.
         match way {
             Way::Data => {
                 let release = json!({ "command": "floor_release" });
@@ -187,7 +188,7 @@ impl Requester {
     }
 }
 
-/// A low endless tone.
+/// A source that plays an endless tone of 200 Hz.
 struct Hum {
     at: usize,
 }

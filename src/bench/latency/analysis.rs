@@ -14,23 +14,23 @@ use std::time::{Duration, Instant};
 use super::stimulus::{APART, CHIRP, Chirp, HOP, Stimulus};
 use super::taps::{Heard, Spoken};
 
-/// The result of one listener's connection, for one talker.
+/// What one listener heard of one talker: delays, and damage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Verdict {
     /// Delays from mouth to ear of the chirps that start a talk-spurt, in milliseconds.
     pub starts_ms: Vec<f64>,
     /// Delays of the other chirps, in milliseconds.
     pub within_ms: Vec<f64>,
-    /// Chirps that were spoken but not heard.
+    /// The number of chirps that were spoken but not heard.
     pub missed: usize,
-    /// Hops that were spoken, in talk-spurts that were heard.
+    /// The number of hops that were spoken within the judged time.
     pub hops: usize,
-    /// Of these hops, those that were not heard.
+    /// The number of these hops that were not heard.
     pub damaged: usize,
 }
 
 impl Verdict {
-    /// Returns all delays.
+    /// Returns the delays of all chirps, in milliseconds.
     pub fn all_ms(&self) -> Vec<f64> {
         self.starts_ms
             .iter()
@@ -39,7 +39,7 @@ impl Verdict {
             .collect()
     }
 
-    /// Adds another result.
+    /// Adds the delays and counts of another connection or talker.
     pub fn add(&mut self, other: Verdict) {
         self.starts_ms.extend(other.starts_ms);
         self.within_ms.extend(other.within_ms);
@@ -54,9 +54,9 @@ impl Verdict {
     }
 }
 
-/// Judges what was heard of one stimulus.
+/// Judges what a listener heard of one talker's stimulus.
 ///
-/// - `since`: what was spoken before this instant is not judged, whether it was heard or not.
+/// - `since`: only what was spoken at or after this instant is judged.
 pub(super) fn judge(
     stimulus: &Stimulus,
     spoken: &Spoken,
@@ -87,7 +87,7 @@ pub(super) fn judge(
         let hops = chirp + CHIRP..last.min(chirp + APART);
         match shift_near(chirp, &chirps) {
             Some(shift) => tones.count_hops(stimulus, hops, shift, heard, &mut verdict),
-            // Nothing of what was spoken was found.
+            // No chirp at all was found, so every hop counts as damaged.
             None => {
                 let hops = stimulus.hops(hops).count();
                 verdict.hops += hops;
@@ -98,8 +98,8 @@ pub(super) fn judge(
     verdict
 }
 
-/// Returns the shift from what was spoken to what was heard, in samples, at the nearest chirp that
-/// was found.
+/// Returns by how many samples speech was shifted in the recording, at the nearest chirp that was
+/// found.
 fn shift_near(chirp: u64, chirps: &[(u64, Option<usize>)]) -> Option<i64> {
     chirps
         .iter()
@@ -108,8 +108,8 @@ fn shift_near(chirp: u64, chirps: &[(u64, Option<usize>)]) -> Option<i64> {
         .map(|(_, shift)| shift)
 }
 
-/// Returns the chirps that were spoken while talker and listener were connected for the longest
-/// delay.
+/// Returns the chirps that can be judged: talker and listener were connected when the chirp was
+/// spoken, and for the longest delay afterwards.
 fn chirps_to_hear(
     stimulus: &Stimulus,
     spoken: &Spoken,
@@ -130,7 +130,7 @@ fn chirps_to_hear(
     })
 }
 
-/// Finds tones of the length of a hop.
+/// Measures tones in windows of a hop's length.
 struct Tones {
     hann: Vec<f32>,
 }
@@ -144,7 +144,7 @@ impl Tones {
         }
     }
 
-    /// Counts the hops spoken in a range of samples of which all should have been heard.
+    /// Counts the hops in a range of spoken samples, and those of them that were not heard.
     fn count_hops(
         &self,
         stimulus: &Stimulus,
@@ -172,8 +172,8 @@ impl Tones {
 
     /// Returns the largest amplitude of a tone in any window of a hop's length.
     fn loudest(&self, pcm: &[f32], hz: f64) -> f64 {
-        // Multiplied by the tone's own phase, components of its frequency become constant and add
-        // up.
+        // Multiplying by the tone's own phase makes components of its frequency constant, so that
+        // they add up.
         let turn = TAU * hz / 48_000.0;
         let still: Vec<(f32, f32)> = pcm
             .iter()
@@ -201,7 +201,7 @@ impl Tones {
     }
 }
 
-/// Finds chirps: first coarsely, at a quarter of the sample rate, then exactly.
+/// Finds a chirp in a recording: first coarsely, at a quarter of the sample rate, then exactly.
 struct Finder {
     shape: Vec<f32>,
     coarse: Vec<f32>,
@@ -215,7 +215,8 @@ impl Finder {
         }
     }
 
-    /// Returns the sample and the instant at which a chirp spoken at `at` was heard.
+    /// Returns the sample and the instant at which a chirp spoken at `at` was heard; `None` if it
+    /// was not heard.
     fn find(&self, heard: &Heard, at: Instant) -> Option<(usize, Instant)> {
         let from = heard.from(at);
         let until = heard.from(at + LONGEST_DELAY) + self.shape.len();
@@ -229,8 +230,8 @@ impl Finder {
     }
 }
 
-/// Returns where `shape` fits best and how well, 1.0 being the shape itself at any level; positions
-/// count from `offset`.
+/// Returns the position at which `shape` correlates best with `pcm`, and the correlation: 1.0 is an
+/// exact copy, whatever its level, above [`QUIETEST`]. Positions count from `offset`.
 fn best(pcm: &[f32], shape: &[f32], offset: usize) -> Option<(usize, f32)> {
     let energy_of = |pcm: &[f32]| pcm.iter().map(|sample| sample * sample).sum::<f32>();
     let (shape_energy, floor) = (energy_of(shape), QUIETEST * energy_of(shape));
@@ -249,31 +250,33 @@ fn best(pcm: &[f32], shape: &[f32], offset: usize) -> Option<(usize, f32)> {
         .map(|(at, score)| (offset + at, score))
 }
 
-/// Reduces the sample rate to a quarter by averaging: chirps stay below the remaining bandwidth.
+/// Reduces the sample rate to a quarter by averaging. Chirps stay within the remaining bandwidth.
 fn thinned(pcm: &[f32]) -> Vec<f32> {
     pcm.chunks_exact(THINNED)
         .map(|four| four.iter().sum::<f32>() / THINNED as f32)
         .collect()
 }
 
-/// Longer than the delay of any server, and shorter than the time between two chirps.
+/// The longest delay that is looked for: longer than that of any server, and shorter than the time
+/// between two chirps.
 const LONGEST_DELAY: Duration = Duration::from_millis(450);
 
 /// The longest delay in samples.
 const LONGEST_DELAY_SAMPLES: u64 = 21_600;
 
-/// The least correlation of a chirp. Two encoders at 32 kbit/s leave 0.95; a loss or another talker
-/// lowers that.
+/// The least correlation at which a chirp counts as found. Two encoders at 32 kbit/s leave 0.95; a
+/// loss or another talker lowers the correlation.
 const LIKENESS: f32 = 0.4;
 
-/// The energy below which nothing correlates, as a share of the chirp's: -20 dB.
+/// The energy below which the correlation drops, as a share of the chirp's energy: -20 dB. This
+/// keeps near-silence from being taken for a chirp.
 const QUIETEST: f32 = 0.01;
 
 /// How far a hop may be from its predicted position, in samples: a playout that reduces its delay
 /// moves what follows.
 const STRAY: usize = 1_920;
 
-/// The distance between two windows: 2 ms.
+/// The samples from one window to the next: 2 ms.
 const STEP: usize = 96;
 
 /// The share of its amplitude at which a hop counts as heard. Concealment mostly leaves less than a
@@ -292,8 +295,8 @@ mod tests {
     use super::*;
     use crate::join::tap::Tap;
 
-    /// Sends a stimulus through Opus, with each packet arriving `delay` after it was complete;
-    /// `lose` decides which packets a server's decoder conceals on the way.
+    /// Encodes and decodes a stimulus with Opus. Each packet arrives `delay` after it was complete;
+    /// `lose` decides which packets a server's decoder conceals.
     fn listen(
         stimulus: Stimulus,
         seconds: u64,

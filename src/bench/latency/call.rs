@@ -1,4 +1,5 @@
-//! Clients connected through a target, or to each other, and what one of them heard of the others.
+//! A call of clients through a target, or of two clients connected to each other, and what the
+//! listener heard of each talker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::join::media::MediaOptions;
 use crate::join::peer_to_peer::{self, PeerToPeer};
 use crate::join::uplink::Ptime;
 
-/// The clients of a call.
+/// The room and the clients of a call through a target.
 pub(super) struct Plan {
     pub room: String,
     pub talkers: usize,
@@ -30,11 +31,11 @@ pub(super) struct Plan {
     pub asked_ptime: Option<Ptime>,
     /// The impairment of the talkers' path to the server.
     pub way: Option<Impairment>,
-    /// Seed of the impairment.
+    /// Seed of the random numbers that decide on loss and jitter.
     pub seed: u64,
 }
 
-/// The results of one call, or of several.
+/// The delays and the damage in one call, or in several.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     pub verdict: Verdict,
@@ -56,7 +57,7 @@ impl Findings {
 
 /// A running call: several talkers, one listener.
 pub(super) struct Call<'a> {
-    /// In the order of their stimuli.
+    /// The talkers; talker number `n` sends stimulus number `n`.
     talkers: Vec<Talker>,
     ear: Arc<ListenerProbe>,
     members: Members<'a>,
@@ -64,11 +65,11 @@ pub(super) struct Call<'a> {
     asked: Option<Instant>,
 }
 
-/// One talker.
+/// A talker of a call: what it sends, and when.
 struct Talker {
     stimulus: Stimulus,
     mouth: Arc<TalkerProbe>,
-    /// When the floor was first granted, for a talker that requests it.
+    /// When the floor was first granted; `None` for a talker that does not request the floor.
     granted: Option<FirstGrant>,
 }
 
@@ -91,7 +92,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Joins talkers and a listener to a room of their own.
+    /// Joins talkers and a listener to a new room of `target`.
     pub async fn through(target: &'a Target, plan: &Plan) -> Result<Call<'a>, LatencyError> {
         let talkers: Vec<Talker> = (0..plan.talkers)
             .map(|number| Talker::new(number, plan.ptt))
@@ -170,7 +171,7 @@ impl<'a> Call<'a> {
 }
 
 impl Plan {
-    /// Returns the mode of a room in which all talkers may talk at once.
+    /// Returns the room mode in which all talkers of the call may talk at once.
     fn mode(&self) -> String {
         match self.talkers {
             1 => "ptt".to_owned(),
@@ -178,7 +179,7 @@ impl Plan {
         }
     }
 
-    /// Returns the entrance of a listener, without impairment.
+    /// Returns how the listener joins: over a path without impairment.
     fn entrance<'a>(&'a self, target: &'a Target) -> Entrance<'a> {
         Entrance {
             target,
@@ -247,5 +248,6 @@ fn listening(ear: &Arc<ListenerProbe>) -> MediaOptions {
     }
 }
 
-/// A time within the first talk-spurt, well before its end.
+/// How long after the first talker the listener joins: within the first talk-spurt, well before its
+/// end.
 const BEFORE_LISTENING: Duration = Duration::from_millis(300);

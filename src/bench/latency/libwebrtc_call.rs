@@ -35,7 +35,7 @@ pub(super) async fn through(
     files.judge(target.name(), &spoken, &heard).await
 }
 
-/// The spoken and the recorded sound as files.
+/// The stimulus that the talker plays and the listener's recording, as files in one directory.
 struct Files {
     directory: Directory,
     stimulus: Stimulus,
@@ -43,7 +43,7 @@ struct Files {
 }
 
 impl Files {
-    /// Writes a stimulus of this length to a file.
+    /// Writes a stimulus of length `time` to a file in a new directory.
     fn new(time: Duration) -> Result<Files, LatencyError> {
         let directory = Directory::new().map_err(LibwebrtcError::from)?;
         let stimulus = Stimulus::new(0);
@@ -116,7 +116,7 @@ impl Files {
 const SAID: &str = "said.wav";
 const HEARD: &str = "heard.wav";
 
-/// The listener joins before the talker, and stays until the talker has finished.
+/// How long before the talker the listener joins. It stays until the talker has finished.
 const JOINING: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

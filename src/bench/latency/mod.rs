@@ -112,7 +112,7 @@ pub enum LatencyError {
     /// A flag that only this project's own client supports.
     #[error("--client libwebrtc cannot be combined with {flag}")]
     OwnClientOnly {
-        /// The flag.
+        /// The name of the flag.
         flag: &'static str,
     },
     /// A client cannot talk or listen.
@@ -121,7 +121,7 @@ pub enum LatencyError {
     /// A listener heard nothing at all.
     #[error("no audio was received through {who}")]
     Silent {
-        /// The target.
+        /// The name of the target.
         who: String,
     },
     /// What was heard cannot be decoded.
@@ -132,7 +132,7 @@ pub enum LatencyError {
     Threads(std::io::Error),
 }
 
-/// One target with one set of options.
+/// A target to measure, with the options to start it with.
 #[derive(Debug, Clone)]
 struct Subject {
     name: String,
@@ -292,7 +292,8 @@ impl LatencyArgs {
 
     /// Returns the number of connections that each talker needs for its talk-spurts.
     fn rounds(&self) -> u64 {
-        // One second is not heard: the listener joins after the start, and the end comes too late.
+        // One second of each call is not heard: the listener joins after the start, and the sound
+        // of the end arrives too late.
         let heard_ms = (self.seconds - 1) * 1_000;
         (self.spurts * SPURT_MS).div_ceil(heard_ms)
     }

@@ -24,7 +24,8 @@ use crate::join::radio::server_events::ServerEvent;
 use crate::join::tap::Tap;
 use crate::join::uplink::Ptime;
 
-/// Returns the media of a push-to-talk talker, and the states of its key: `true` is pressed.
+/// Returns the media of a push-to-talk talker, and a channel with each change of its key: `true`
+/// when it is pressed.
 pub(super) fn talking(
     stimulus: Stimulus,
     mouth: &Arc<TalkerProbe>,
@@ -52,7 +53,8 @@ pub(super) fn talking(
 /// The instant at which a talker was first granted the floor.
 pub(super) type FirstGrant = Arc<OnceLock<Instant>>;
 
-/// Records the instant of the first grant among the server's messages.
+/// Waits for the first `floor_granted` among the server's messages and stores its instant in
+/// `first`.
 pub(super) async fn note_first(mut messages: broadcast::Receiver<Arc<str>>, first: FirstGrant) {
     loop {
         match messages.recv().await {
@@ -71,7 +73,8 @@ pub(super) async fn note_first(mut messages: broadcast::Receiver<Arc<str>>, firs
     }
 }
 
-/// Requests and releases the floor as the key changes, as long as there is a connection.
+/// Requests the floor when the key is pressed and releases it when the key is released, until the
+/// connection is closed.
 pub(super) async fn ask(mut strokes: UnboundedReceiver<bool>, connection: Weak<Connection>) {
     while let Some(pressed) = strokes.recv().await {
         let command = match pressed {
@@ -92,13 +95,13 @@ pub(super) async fn ask(mut strokes: UnboundedReceiver<bool>, connection: Weak<C
     }
 }
 
-/// Presses and releases the key as the stimulus requires.
+/// A tap that presses the key when a talk-spurt of the stimulus begins, and releases it at the end.
 struct Finger {
     mouth: Arc<TalkerProbe>,
     stimulus: Stimulus,
     gate: Arc<Gate>,
     key: UnboundedSender<bool>,
-    /// Samples since the gate was closed; [`RELEASED`] once the floor is released.
+    /// Samples since the gate was closed; [`RELEASED`] if the floor need not be released.
     quiet_samples: AtomicU64,
 }
 
@@ -119,7 +122,8 @@ impl Tap for Finger {
 }
 
 impl Finger {
-    /// Closes the gate, and releases the floor after the last packet.
+    /// Closes the gate at the first silent frame, and releases the floor once the last packet is
+    /// sent.
     fn fall_silent(&self, samples: u64) {
         if self.gate.is_open() {
             self.gate.shut();
@@ -138,7 +142,7 @@ impl Finger {
     }
 }
 
-/// A voice that goes on while the key is not pressed.
+/// A source that counts as live, like a microphone: it is read also while the key is not pressed.
 struct Live(Box<dyn Source>);
 
 impl Source for Live {
@@ -151,8 +155,9 @@ impl Source for Live {
     }
 }
 
-/// Stands for a released floor; no silence lasts this many samples.
+/// The value of `quiet_samples` that means no release is pending. No silence lasts this many
+/// samples.
 const RELEASED: u64 = u64::MAX;
 
-/// How often a request is repeated until the channel is open.
+/// How long the talker waits before it repeats a request, while the data channel is not open yet.
 const RETRY: Duration = Duration::from_millis(10);

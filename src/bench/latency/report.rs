@@ -1,4 +1,4 @@
-//! The report of the calls.
+//! The report of a latency measurement: tables, plots and values for scripts.
 
 use super::call::Findings;
 use crate::bench::libwebrtc::{ClientKind, Inbound};
@@ -12,7 +12,7 @@ pub(super) struct LatencyReport {
     pub targets: Vec<Found>,
 }
 
-/// The results of one target.
+/// All calls through one target.
 pub(super) struct Found {
     name: String,
     pub findings: Findings,
@@ -131,7 +131,8 @@ impl LatencyReport {
         )
     }
 
-    /// Returns everything that has a distribution, the direct connections first.
+    /// Returns the delays of the direct connections, then those of each target, with the name of
+    /// each.
     fn curves(&self) -> impl Iterator<Item = (&str, Vec<f64>)> {
         let direct = ("direct", self.direct.verdict.all_ms());
         let targets = self.targets.iter();
@@ -187,8 +188,8 @@ impl LatencyReport {
         }
     }
 
-    /// Returns a plot of delay and damage: a server with more delay conceals less, and one towards
-    /// the lower left is better at both.
+    /// Returns a plot of damage over delay. A server with more delay conceals less; a server
+    /// towards the lower left is better at both.
     fn compromise(&self) -> Plot {
         let base_ms = self.base_ms();
         let point = |found: &Found| {
@@ -218,7 +219,7 @@ impl LatencyReport {
 }
 
 impl Found {
-    /// Returns the name as part of a value's name.
+    /// Returns the target's name with `_` for each character that names of values cannot contain.
     fn slug(&self) -> String {
         let name = self.name.chars();
         let plain = name.map(|each| {
@@ -299,7 +300,7 @@ fn ms(value: f64) -> String {
     }
 }
 
-/// Returns (ms, percent) in steps of a millisecond.
+/// Returns the histogram of delays in steps of a millisecond, as (ms, percent).
 fn shares(all: &[f64]) -> Vec<(f64, f64)> {
     let whole = |value: f64| value.floor().max(0.0) as usize;
     let Some(last) = all.iter().copied().map(whole).max() else {

@@ -15,42 +15,42 @@ use std::ops::Range;
 
 use crate::join::pcm::{PcmError, Source};
 
-/// The signal of one talker.
+/// The test signal of one talker: talk-spurts of chirps and hops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stimulus {
     talker: u64,
 }
 
-/// A chirp of a stimulus.
+/// The position of a chirp in a stimulus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chirp {
-    /// Its first sample.
+    /// The number of the chirp's first sample.
     pub at: u64,
     /// Whether it starts a talk-spurt.
     pub is_start: bool,
 }
 
-/// One hop.
+/// The position and the frequency of a hop in a stimulus.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Hop {
-    /// Its first sample.
+    /// The number of the hop's first sample.
     pub at: u64,
-    /// Its frequency in hertz.
+    /// The hop's frequency in hertz.
     pub hz: f64,
 }
 
 impl Stimulus {
-    /// Returns the stimulus of one of [`MOST_TALKERS`]. Apart from the chirps the first talker is
-    /// the loudest.
+    /// Returns the stimulus of talker number `talker`, below [`MOST_TALKERS`]. The first talker's
+    /// hops are the loudest; all chirps are equally loud.
     pub fn new(talker: usize) -> Stimulus {
         Stimulus {
             talker: talker as u64,
         }
     }
 
-    /// Returns the samples from one talk-spurt to the next. They are no multiple of a packet, so
-    /// that talk-spurts start anywhere in a packet, and different for each talker, so that the
-    /// overlaps always change.
+    /// Returns the number of samples from the start of one talk-spurt to the start of the next. It
+    /// is no multiple of a packet, so that talk-spurts start anywhere in a packet. It differs
+    /// between talkers, so that the overlaps always change.
     pub fn period(&self) -> u64 {
         96_350 + 1_730 * self.talker
     }
@@ -79,7 +79,7 @@ impl Stimulus {
             })
     }
 
-    /// Whether any of these samples belongs to a talk-spurt.
+    /// Whether any sample of `range` belongs to a talk-spurt.
     pub fn is_talking(&self, range: Range<u64>) -> bool {
         let period = self.period();
         range.start % period < SOUND || range.start / period != range.end.saturating_sub(1) / period
@@ -147,7 +147,7 @@ impl Stimulus {
     }
 }
 
-/// A stimulus that is being read.
+/// A source that plays a stimulus without an end.
 struct Spoken {
     stimulus: Stimulus,
     chirp: Vec<f32>,
@@ -171,7 +171,7 @@ impl Source for Spoken {
     }
 }
 
-/// The largest number of talkers that can be told apart: the number of sweeps.
+/// The largest number of talkers: each has a sweep of its own, by which its chirps are recognised.
 pub(super) const MOST_TALKERS: usize = SWEEPS.len();
 
 /// Samples of a chirp: 50 ms.
@@ -200,10 +200,10 @@ const SWEEPS: [(f64, f64); 6] = [
     (3_400.0, 1_500.0),
 ];
 
-/// Three talkers at once stay below the limiter's ceiling, or nearly.
+/// The amplitude of a chirp: the sum of three talkers stays below the limiter's ceiling, or nearly.
 const CHIRP_AMPLITUDE: f64 = 0.4;
 
-// Tones that a window of 20 ms can tell apart.
+// The frequencies of hops, far enough apart for a window of 20 ms to separate them.
 const FREQUENCIES: u64 = 24;
 const LOWEST_HZ: f64 = 500.0;
 const SPACING_HZ: f64 = 150.0;

@@ -1,4 +1,4 @@
-//! Probes at both ends: when each sample was spoken and when it was heard.
+//! Taps on talker and listener that record when each sample was spoken and when it was heard.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,15 +37,16 @@ impl TalkerProbe {
     }
 }
 
-/// When each sample of a source was spoken.
+/// The instants at which the samples of a source were spoken.
 pub(super) struct Spoken {
-    /// The first sample of each frame, with its instant.
+    /// The number of the first sample of each frame, with the instant of that sample.
     frames: Vec<(u64, Instant)>,
     samples: u64,
 }
 
 impl Spoken {
-    /// A file that is played without a gap from this instant on.
+    /// Returns the instants of a file of `samples` samples that is played without a gap from `at`
+    /// on.
     pub fn at_once(samples: u64, at: Instant) -> Spoken {
         Spoken {
             frames: vec![(0, at)],
@@ -66,7 +67,7 @@ impl Spoken {
     }
 }
 
-/// Records when each packet was heard.
+/// Records each packet that the listener receives, with its arrival.
 #[derive(Default)]
 pub(super) struct ListenerProbe(Mutex<Vec<Arrival>>);
 
@@ -120,17 +121,17 @@ impl ListenerProbe {
     }
 }
 
-/// What a listener heard, with the instants.
+/// The sound that a listener heard, and when it heard each sample.
 #[derive(Default)]
 pub(super) struct Heard {
     /// 48 kHz mono, pauses of the stream included.
     pub pcm: Vec<f32>,
-    /// The first sample of each packet, with its arrival.
+    /// The position of each packet's first sample in `pcm`, with the packet's arrival.
     packets: Vec<(usize, Instant)>,
 }
 
 impl Heard {
-    /// A recording without gaps whose first sample was heard at this instant.
+    /// Returns a recording without gaps, whose first sample was heard at `at`.
     pub fn at_once(pcm: Vec<f32>, at: Instant) -> Heard {
         // Treated as packets of 10 ms.
         let firsts = (0..pcm.len()).step_by(480);
@@ -162,7 +163,7 @@ impl Heard {
     }
 }
 
-/// Returns the duration of this number of samples.
+/// Returns the duration of `samples` samples.
 pub(super) fn of_samples(samples: u64) -> Duration {
     Duration::from_nanos(samples * 1_000_000_000 / 48_000)
 }
@@ -172,5 +173,5 @@ fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Samples of five seconds.
+/// The longest pause of a stream that becomes silence in the recording: five seconds.
 const LONGEST_PAUSE: i32 = 240_000;

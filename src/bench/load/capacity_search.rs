@@ -1,7 +1,8 @@
-//! Searches for the largest number of clients that a server holds: doubles it until it fails, then
-//! bisects.
+//! Searches for the largest number of clients with which a server meets its objective: doubles the
+//! number until the server fails, then bisects.
 
-/// A search for the largest number that holds.
+/// Chooses the number of clients of each step of a load measurement, and records whether the server
+/// held them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CapacitySearch {
     way: Way,
@@ -12,20 +13,20 @@ pub(super) struct CapacitySearch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Way {
-    /// These numbers, whatever their results.
+    /// Steps through given numbers, the next one last, whatever their results.
     Steps(Vec<usize>),
-    /// A search up to this number.
+    /// Searches for the largest number that the server holds, at most this one.
     Search(usize),
 }
 
 impl CapacitySearch {
-    /// Returns a search of exactly these numbers, in their order.
+    /// Returns a search that tries exactly these numbers, in their order.
     pub(super) fn steps(mut steps: Vec<usize>) -> CapacitySearch {
         steps.reverse();
         CapacitySearch::new(Way::Steps(steps))
     }
 
-    /// Returns a search for the largest number that holds.
+    /// Returns a search for the largest number of clients that the server holds, up to `most`.
     pub(super) fn up_to(most: usize) -> CapacitySearch {
         CapacitySearch::new(Way::Search(most))
     }
@@ -39,7 +40,7 @@ impl CapacitySearch {
         }
     }
 
-    /// Returns the next number to try.
+    /// Returns the next number of clients to try; `None` when the search is over.
     pub(super) fn next(&mut self) -> Option<usize> {
         let next = match (&mut self.way, self.fails) {
             (Way::Steps(steps), _) => steps.pop()?,
@@ -57,7 +58,7 @@ impl CapacitySearch {
         Some(next)
     }
 
-    /// Records the result of the last number.
+    /// Records whether the server held the number of clients tried last.
     pub(super) fn held(&mut self, held: bool) {
         if held {
             self.holds = self.holds.max(self.tried);
@@ -66,22 +67,23 @@ impl CapacitySearch {
         }
     }
 
-    /// Returns the largest number that held, and the smallest that did not.
+    /// Returns the largest number of clients that the server held, and the smallest that it did not
+    /// hold.
     pub(super) fn most(&self) -> (usize, Option<usize>) {
         (self.holds, self.fails)
     }
 }
 
-/// Returns how many numbers a search tries that fails at some number.
+/// Returns roughly how many numbers a search up to `most` tries, for the progress.
 pub(super) fn usual_steps(most: usize) -> usize {
     let doublings = most.div_ceil(FIRST).next_power_of_two().ilog2() as usize;
     1 + doublings + FINENESS.ilog2() as usize
 }
 
-/// The first number of a search.
+/// The number of clients with which a search starts.
 const FIRST: usize = 50;
 
-/// The search ends when it knows the number to a twentieth.
+/// The search ends when it knows the number to one part in this many.
 const FINENESS: usize = 20;
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub struct LoadArgs {
     netns: bool,
 }
 
-/// Measures step after step.
+/// Measures the server without load, then step after step with more clients.
 ///
 /// # Errors
 /// [`HarnessError`] when the server or the clients do not start. A server that fails under load is
@@ -230,7 +230,7 @@ impl LoadArgs {
     }
 }
 
-/// The progress, and the number of measurements started so far.
+/// The progress display, with the number of measurements started so far.
 struct Steps {
     progress: Progress,
     begun: u64,

@@ -7,7 +7,7 @@ use crate::bench::prometheus::is_about_mixing;
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, percentile_points};
 use crate::bench::target::TargetSpec;
 
-/// One step.
+/// The measurement of one step: a number of talkers and listeners.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) talkers: usize,
@@ -17,7 +17,7 @@ pub(super) struct Row {
     pub(super) broken: Vec<String>,
 }
 
-/// The report of a run, filled step by step.
+/// The report of a run, to which each step is added as it is measured.
 #[derive(Debug)]
 pub(super) struct LoadReport {
     target: String,
@@ -61,13 +61,14 @@ impl LoadReport {
         self.rows.push(row);
     }
 
-    /// Sets the largest number that held, and the smallest that did not.
+    /// Sets the largest number of listeners that the server held, and the smallest that it did not
+    /// hold.
     pub(super) fn most(&mut self, most: (usize, Option<usize>)) {
         self.most = Some(most);
     }
 
     pub(super) fn report(mut self) -> Report {
-        // A search does not only go upwards.
+        // A search also tries smaller numbers after larger ones.
         self.rows.sort_by_key(|row| (row.talkers, row.listeners));
         let mut report = Report::new(format!("Load on {}: {}", self.target, self.what));
         report.notes = NOTES.map(str::to_owned).to_vec();
@@ -83,15 +84,15 @@ impl LoadReport {
         report
     }
 
-    /// Returns the added cost per listener over the talkers alone, or per talker over the empty
-    /// server.
+    /// Returns the CPU time, in percent of a core, and the memory, in kB, that each listener adds
+    /// to the talkers alone, or each talker to the empty server.
     fn each(&self, row: &Row) -> (f64, f64) {
         let (before, others) = match (&self.talkers_alone, &self.base) {
             (Some((talkers, alone)), _) => (alone, *talkers),
             (None, Some(base)) => (base, 0),
             (None, None) => return (f64::NAN, f64::NAN),
         };
-        // The clients that joined, which may be fewer than intended.
+        // Only clients that joined count; they may be fewer than intended.
         let heads = row.figures.tally.clients.saturating_sub(others).max(1) as f64;
         let cpu = (row.figures.cpu_percent() - before.cpu_percent()) / heads;
         let memory = (row.figures.rss_bytes() - before.rss_bytes()) / heads / 1e3;
@@ -179,7 +180,8 @@ impl LoadReport {
         )
     }
 
-    /// Returns the server's own metrics: one row for each that was ever other than zero.
+    /// Returns the table of the server's own metrics about mixing: one row for each metric that was
+    /// ever other than zero.
     fn says(&self) -> Option<Table> {
         let names: BTreeSet<&String> = self
             .rows
@@ -347,7 +349,7 @@ fn said(value: f64) -> String {
     }
 }
 
-/// Returns a name without characters that lines for scripts cannot contain.
+/// Returns a metric's name without the characters that lines for scripts cannot contain.
 fn plain(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.');
     words

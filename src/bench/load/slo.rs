@@ -7,7 +7,7 @@ use crate::bench::harness::Figures;
 pub(super) struct Slo {
     /// The largest share of lost packets, in percent.
     pub(super) lost_percent: f64,
-    /// How far 99 of 100 packets may be off their beat, in milliseconds.
+    /// How late 99 of 100 packets may be after the beat of their stream, in milliseconds.
     pub(super) off_beat_ms: f64,
 }
 
@@ -21,7 +21,7 @@ impl Default for Slo {
 }
 
 impl Slo {
-    /// Returns a sentence for each limit that is exceeded.
+    /// Returns a phrase for each limit that the measurements exceed; none if the objective is met.
     pub(super) fn broken_by(&self, figures: &Figures) -> Vec<String> {
         let tally = &figures.tally;
         let mut broken = Vec::new();

@@ -1,5 +1,5 @@
-//! A bad network as a pure machine: packets come out late, or never. It has no clock and no
-//! sockets, and the same seed causes the same impairments each time.
+//! Emulates a bad network as a pure state machine: packets come out late, or never. It has no clock
+//! and no sockets, and the same seed causes the same impairments each time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use mixer::Time;
 
-/// The impairments of packets.
+/// How an [`Emulator`] impairs packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Impairment {
-    /// Probability of loss, `0.0..=1.0`.
+    /// Probability that a packet is lost, `0.0..=1.0`.
     pub loss: f64,
     /// Each packet is delayed by up to this time, evenly distributed: 60 ms is a jitter of +-30 ms.
     pub jitter: Duration,
@@ -18,22 +18,22 @@ pub struct Impairment {
     pub ordered: bool,
 }
 
-/// Counters of the packets.
+/// How many packets entered an [`Emulator`], and how many it lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passage {
-    /// Packets that entered.
+    /// Packets that entered the emulator.
     pub offered: u64,
-    /// Packets that were lost.
+    /// Packets that the emulator lost.
     pub lost: u64,
 }
 
-/// A path on which packets are lost and delayed.
+/// One direction of a network path, on which packets are lost and delayed.
 #[derive(Debug)]
 pub struct Emulator<T> {
     impairment: Impairment,
     state: u64,
     held: BinaryHeap<Reverse<Held<T>>>,
-    /// When the latest packet in the queue is due.
+    /// The latest due time of all packets so far: packets that keep their order leave no earlier.
     last_due: Time,
     passage: Passage,
 }
@@ -135,21 +135,21 @@ impl<T> PartialOrd for Held<T> {
 }
 
 impl<T> Ord for Held<T> {
-    /// By due time; packets due at the same time keep their order.
+    /// Orders packets by due time; packets due at the same time keep their order.
     fn cmp(&self, other: &Held<T>) -> std::cmp::Ordering {
         (self.due, self.number).cmp(&(other.due, other.number))
     }
 }
 
-/// A minute of one voice: a longer delay is no jitter.
+/// The most packets under way: a minute of one voice. A longer delay is no jitter.
 const MOST_HELD: usize = 3_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Sends a packet every 20 ms; returns the packets that come out, with their delays in
-    /// microseconds.
+    /// Sends `packets` packets, one every 20 ms; returns those that come out as (number, delay in
+    /// microseconds).
     fn pass(impairment: Impairment, seed: u64, packets: u64) -> Vec<(u64, u64)> {
         let mut emulator = Emulator::new(impairment, seed);
         let mut out = Vec::new();

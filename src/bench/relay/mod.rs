@@ -33,7 +33,8 @@ pub struct Relay {
 type Way = Arc<Mutex<Emulator<(Arc<UdpSocket>, Vec<u8>)>>>;
 
 impl Relay {
-    /// Binds both sides; nothing is relayed before [`Relay::lead_to`].
+    /// Binds the sockets towards the client and the server. Nothing is relayed before
+    /// [`Relay::lead_to`].
     ///
     /// - `ip`: an address of this machine that the client and the server can reach.
     /// - `seed`: makes loss and jitter repeatable.
@@ -87,17 +88,18 @@ impl Relay {
     }
 }
 
-/// The direction towards the server.
+/// The task that relays from the client to the server.
 struct Forward {
     front: Arc<UdpSocket>,
-    /// The socket that the offer named, for the first of the client's addresses.
+    /// The socket that the offer named, until the client's first address takes it.
     first_back: Option<Arc<UdpSocket>>,
-    /// One socket for each address that the client uses: a server must be able to tell them apart.
+    /// One socket towards the server for each address that the client uses: a server must be able
+    /// to tell them apart.
     backs: HashMap<SocketAddr, Arc<UdpSocket>>,
     server: SocketAddr,
     way: Way,
     origin: Instant,
-    /// The tasks that relay in the other direction.
+    /// The tasks that relay from the server to the client, one for each of the client's addresses.
     tasks: JoinSet<()>,
 }
 
@@ -200,8 +202,8 @@ fn lock<T>(way: &Mutex<T>) -> MutexGuard<'_, T> {
     way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the description with `address` as the only candidate of every media section that had
-/// any.
+/// Returns the session description with `address` as the only candidate of every media section that
+/// had candidates.
 pub fn only_candidate(sdp: &str, address: SocketAddr) -> String {
     let candidate = format!(
         "a=candidate:1 1 udp 2130706431 {} {} typ host\r\n",
@@ -224,7 +226,7 @@ pub fn only_candidate(sdp: &str, address: SocketAddr) -> String {
     out
 }
 
-/// Returns the first UDP address among a description's candidates that `own` can reach.
+/// Returns the first UDP address among a description's candidates that can be reached from `own`.
 pub fn first_address(sdp: &str, own: IpAddr) -> Option<SocketAddr> {
     sdp.lines()
         .filter_map(|line| line.strip_prefix("a=candidate:"))
@@ -238,7 +240,7 @@ pub fn first_address(sdp: &str, own: IpAddr) -> Option<SocketAddr> {
         })
 }
 
-/// No path carries larger datagrams without fragmentation.
+/// The largest datagram that is relayed: no path carries larger ones without fragmentation.
 const LARGEST_BYTES: usize = 2_048;
 
 /// The most addresses that one client may use.

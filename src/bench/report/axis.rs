@@ -1,13 +1,13 @@
 //! The axes of a plot: maps values to positions, and places the ticks.
 
-/// The division of an axis.
+/// How an axis maps values to positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
     /// Linear.
     Linear,
     /// Logarithmic, in decades.
     Log,
-    /// In decades of 1/(1-q): half, nine in ten, ninety-nine in a hundred.
+    /// Percentiles, spaced as decades of 1/(1-q): 90 %, 99 %, 99.9 % and so on at even distances.
     Percentile,
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    /// Values with a label each, in rising order.
+    /// The values at which the axis has a label, in rising order, with their labels.
     pub ticks: Vec<(f64, String)>,
 }
 
@@ -119,7 +119,7 @@ fn is_usable(value: f64, scale: Scale) -> bool {
     value.is_finite() && (scale == Scale::Linear || value > 0.0)
 }
 
-/// Returns the next larger number of 1, 2, 5, 10 and so on.
+/// Returns the least of the numbers 1, 2, 5, 10, 20 and so on that is at least `at_least`.
 fn nice_step(at_least: f64) -> f64 {
     let power = 10f64.powf(at_least.log10().floor());
     let factor = at_least / power;

@@ -7,7 +7,7 @@ use super::svg::{self, NARROW, WIDE};
 use super::text::is_numeric;
 use super::{Plot, Report, Table};
 
-/// Returns the page.
+/// Returns a report as an HTML page.
 pub(super) fn page(report: &Report, machine: &Machine) -> String {
     let title = escaped(&report.title);
     let mut page = format!(

@@ -20,7 +20,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Describes this machine; what the system does not report is "unknown".
+    /// Describes this machine. Whatever the system does not report is "unknown".
     pub fn here(now: SystemTime) -> Machine {
         let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();

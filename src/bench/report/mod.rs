@@ -36,10 +36,10 @@ pub struct Report {
     pub values: Vec<(String, f64)>,
 }
 
-/// Rows under named columns.
+/// A table of a report: rows under named columns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Table {
-    /// The title.
+    /// The title above the table.
     pub title: String,
     /// The columns' names, units included.
     pub columns: Vec<String>,
@@ -50,13 +50,13 @@ pub struct Table {
 /// Curves over one pair of axes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plot {
-    /// The title.
+    /// The title above the plot.
     pub title: String,
     /// The quantity on the x axis, with its unit.
     pub x: String,
     /// The quantity on the y axis, with its unit.
     pub y: String,
-    /// How it is drawn.
+    /// How the curves are drawn.
     pub kind: PlotKind,
     /// Whether the x axis is logarithmic; points at or below zero are omitted.
     pub log_x: bool,
@@ -79,7 +79,7 @@ pub enum PlotKind {
     Percentiles,
 }
 
-/// One curve.
+/// One curve, or one set of bars, of a plot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Series {
     /// The name in the legend.
@@ -173,7 +173,7 @@ impl Outputs {
 
 /// Returns a histogram with a precision of three digits, for microseconds or any other count.
 ///
-/// It allocates when it records larger values, so it is not for the mixer thread.
+/// Recording a larger value than before allocates, so it is not for the mixer thread.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are among the 0 to 5 there are")
 }

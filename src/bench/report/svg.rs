@@ -13,25 +13,25 @@ use super::{Plot, PlotKind, Series};
 pub(super) struct Size {
     pub width: f64,
     pub height: f64,
-    /// The CSS class that decides on which screens it is shown.
+    /// The CSS class that decides on which screens the picture is shown.
     pub class: &'static str,
 }
 
-/// For a wide screen.
+/// The size of pictures for a wide screen.
 pub(super) const WIDE: Size = Size {
     width: 860.0,
     height: 340.0,
     class: "wide",
 };
 
-/// For a phone, on which the labels of the wide picture would be illegible.
+/// The size of pictures for a phone, on which the labels of the wide picture would be illegible.
 pub(super) const NARROW: Size = Size {
     width: 340.0,
     height: 260.0,
     class: "narrow",
 };
 
-/// Draws a plot.
+/// Returns a plot as an SVG element of this size.
 pub(super) fn draw(plot: &Plot, size: Size) -> String {
     let frame = Frame::new(plot, size);
     let mut svg = format!(
@@ -52,7 +52,8 @@ pub(super) fn draw(plot: &Plot, size: Size) -> String {
     svg
 }
 
-/// Returns the CSS class of a series' colour; after the last colour they repeat, dashed.
+/// Returns the CSS class for the colour of series number `index`; after the last colour the colours
+/// repeat, dashed.
 pub(super) fn colour(index: usize) -> String {
     let dashed = if index >= COLOURS { " dashed" } else { "" };
     format!("c{}{dashed}", index % COLOURS)

@@ -1,18 +1,19 @@
-//! Checks the audio that a client receives: decodes it, to verify that it is valid and whose it is.
+//! Decodes the audio that a client receives, to check that it is valid and which talkers it
+//! contains.
 
 use mixer::codec::Decode;
 use mixer::format::MAX_PACKET_SAMPLES;
 
 use crate::join::opus::VoiceDecoder;
 
-/// The results of a check.
+/// What a client received: packets, levels and the tones of talkers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heard {
     /// Packets decoded.
     pub packets: u64,
     /// Packets that are not valid Opus.
     pub undecodable: u64,
-    /// Mean level, in dBFS.
+    /// Mean level of the received audio, in dBFS.
     pub level_dbfs: f64,
     /// Mean level of each tone that is looked for, in dBFS.
     pub tones_dbfs: Vec<(u32, f64)>,
@@ -51,7 +52,7 @@ impl AudioCheck {
         }
     }
 
-    /// Decodes and measures a payload.
+    /// Decodes the payload of a packet and adds it to the measurement.
     pub(super) fn take(&mut self, payload: &[u8]) {
         let Ok(samples) = self.decoder.decode(payload, &mut self.pcm) else {
             self.undecodable += 1;
@@ -72,7 +73,7 @@ impl AudioCheck {
         }
     }
 
-    /// Restarts the measurement.
+    /// Forgets all counts and levels; the decoder keeps its state.
     pub(super) fn restart(&mut self) {
         *self = AudioCheck {
             decoder: std::mem::take(&mut self.decoder),
@@ -80,7 +81,7 @@ impl AudioCheck {
         };
     }
 
-    /// Returns the results.
+    /// Returns the results since the last restart.
     pub(super) fn heard(&self, sources: u8) -> Heard {
         let windows = self.windows.max(1) as f64;
         let tones = self.tones_hz.iter().zip(&self.tone_energy);
@@ -96,7 +97,7 @@ impl AudioCheck {
     }
 }
 
-/// Returns the power of one frequency (Goertzel's algorithm).
+/// Returns the power of frequency `hz` in `pcm` (Goertzel's algorithm).
 fn power_at(pcm: &[f32], hz: u32) -> f64 {
     let step = f64::from(hz) / 48_000.0 * std::f64::consts::TAU;
     let factor = 2.0 * step.cos();
@@ -114,7 +115,7 @@ fn decibels(power: f64) -> f64 {
     (10.0 * power.log10()).max(SILENT_DBFS)
 }
 
-/// Samples of 100 ms, which tells tones 10 Hz apart.
+/// The samples over which tones are measured: 100 ms, which tells tones 10 Hz apart.
 const WINDOW: usize = 4_800;
 
 /// The level that stands for complete silence.

@@ -23,7 +23,7 @@ use super::audio_check::AudioCheck;
 use super::sending::Sending;
 use super::stream::{Header, Stream};
 
-/// A client as the swarm's thread drives it.
+/// One client of the swarm, driven by the swarm's thread.
 pub(super) struct Client {
     pc: RTCPeerConnection,
     local: SocketAddr,
@@ -50,14 +50,14 @@ enum Stage {
     Gone,
 }
 
-/// The parts of a client.
+/// What [`Client::new`] needs.
 pub(super) struct ClientParts {
     pub(super) pc: RTCPeerConnection,
     pub(super) local: SocketAddr,
     pub(super) ssrc: u32,
     pub(super) sending: Option<Sending>,
     pub(super) ear: Option<AudioCheck>,
-    /// Told whether the connection comes up, once that is known.
+    /// Receives whether the connection was established, once that is known.
     pub(super) up: oneshot::Sender<bool>,
 }
 
@@ -135,7 +135,8 @@ impl Client {
             .first()
             .is_some_and(|first| (20..64).contains(first));
         if is_dtls && !self.ice {
-            // The core would drop it, and the server would wait a second before it retransmits.
+            // The core would drop this record, and the server would wait a second before it
+            // retransmits it.
             if self.early.len() < MAX_EARLY {
                 self.early.push((from, BytesMut::from(datagram)));
             }
@@ -170,7 +171,7 @@ impl Client {
         self.drain(now, out);
     }
 
-    /// Closes the connection.
+    /// Closes the connection, so that the server notices at once.
     pub(super) fn close(&mut self, out: &mut Outgoing) {
         let _ = self.pc.close();
         while let Some(datagram) = self.pc.poll_write() {
@@ -239,7 +240,7 @@ impl Client {
             out.push((datagram.transport.peer_addr, datagram.message));
         }
         let core = self.pc.poll_timeout().unwrap_or(now + FAR);
-        // The core asks for more calls than a connection needs that only has to stay alive.
+        // Once a connection only has to be kept alive, the core needs fewer calls than it asks for.
         self.deadline = if now < self.settled {
             core.max(now + Duration::from_millis(1))
         } else {
@@ -299,14 +300,14 @@ fn tag_bytes(cipher: &str) -> usize {
     }
 }
 
-/// Records of a handshake that may arrive before the path is known.
+/// The most DTLS records that are kept until the path is known.
 const MAX_EARLY: usize = 8;
 
-/// How long after its start and after its handshake a connection gets all the calls that it asks
-/// for.
+/// How long after its start, and again after its handshake, a connection's timers are handled as
+/// often as the core asks.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// The interval of calls afterwards.
+/// The least time between two calls of the core's timers after that.
 const UNHURRIED: Duration = Duration::from_millis(1_500);
 
 const FAR: Duration = Duration::from_secs(3_600);

@@ -18,7 +18,7 @@ use crate::rtc::datagram_batch::{
 /// A datagram as the kernel received it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival<'a> {
-    /// The sender.
+    /// The address of the sender.
     pub(super) from: SocketAddr,
     /// The address that it came to, on an IPv4 socket.
     pub(super) to: Option<Ipv4Addr>,
@@ -152,7 +152,8 @@ fn labels_of(header: &libc::msghdr) -> Arrived {
     // and their memory is still there: the caller holds it.
     let mut label = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !label.is_null() {
-        // SAFETY: the macros give pointers to whole labels inside the memory described, or null.
+        // SAFETY: the macros give pointers to whole labels inside the memory that the header
+        // describes, or null.
         let (head, value) = unsafe { (*label, libc::CMSG_DATA(label)) };
         match (head.cmsg_level, head.cmsg_type) {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {

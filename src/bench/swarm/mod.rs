@@ -1,4 +1,4 @@
-//! Many light WebRTC clients on one thread, which are the load.
+//! The load of a benchmark: many light WebRTC clients on one thread.
 //!
 //! ```text
 //! join (any thread)   offer -> target's signalling -> answer -> Client
@@ -74,7 +74,7 @@ pub enum SwarmError {
         /// The largest number of clients.
         limit: usize,
     },
-    /// The thread has ended.
+    /// The swarm's thread has ended.
     #[error("the thread that runs the benchmark's clients has ended")]
     Gone,
 }
@@ -88,7 +88,7 @@ pub enum Role {
     Listener(ListenerKind),
 }
 
-/// How a client joins.
+/// The role of a client that joins, and whether its audio is checked.
 #[derive(Debug, Clone)]
 pub struct Joining {
     /// The role of the client.
@@ -103,10 +103,10 @@ pub struct Member {
     seat: Seat,
 }
 
-/// Many clients.
+/// A running swarm: many light clients on one thread.
 ///
-/// When it is dropped all clients close their connections. [`Swarm::leave`] also ends a client's
-/// session at the server.
+/// Dropping it closes the connections of all clients. [`Swarm::leave`] also ends a client's session
+/// at the server.
 pub struct Swarm {
     offerer: Offerer,
     sounds: Sources,
@@ -170,7 +170,7 @@ impl Swarm {
         }
     }
 
-    /// Counts for a while and returns the statistics.
+    /// Restarts all counters, waits for `time`, and returns the statistics of that time.
     ///
     /// # Errors
     /// [`SwarmError::Gone`] when the thread has ended.
@@ -295,7 +295,7 @@ impl Drop for Swarm {
     }
 }
 
-/// Ten round trips on a loaded machine, and a repeated handshake.
+/// The time limit for a connection: ten round trips on a loaded machine, and a repeated handshake.
 const CONNECT_TIME: Duration = Duration::from_secs(15);
 
 /// Bound of the command queue: sixteen joins run at a time.

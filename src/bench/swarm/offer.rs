@@ -24,7 +24,7 @@ use rtc::shared::error::Error;
 use super::sending::PAYLOAD_TYPE;
 use crate::join::sdp::LEVEL_EXTENSION;
 
-/// What all clients of a swarm share.
+/// Creates offers; all clients of a swarm share its certificate.
 pub(super) struct Offerer {
     crypto: Arc<dyn RTCCryptoProvider>,
     certificate: RTCCertificate,
@@ -52,7 +52,8 @@ impl Offerer {
         })
     }
 
-    /// Creates an offer from `local`, to send and receive or only to receive.
+    /// Creates a connection on address `local` and its offer: to send and receive, or only to
+    /// receive.
     pub(super) fn offer(&self, local: SocketAddr, sends: bool) -> Result<Offered, Error> {
         let now = Instant::now();
         let ssrc = rand::random_range(1..u32::MAX);
@@ -101,20 +102,20 @@ impl Offerer {
     }
 
     fn settings(&self) -> SettingEngine {
-        // Spread, so that the checks of thousands of clients do not coincide.
+        // The intervals differ, so that the checks of thousands of clients do not coincide.
         let keep_alive = KEEP_ALIVE + Duration::from_millis(rand::random_range(0..1_000));
         SettingEngineBuilder::new()
             .with_crypto_provider(self.crypto.clone())
             .with_ice_connection_attempts(Some(CHECK_EVERY), Some(CHECKS))
             .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(keep_alive))
-            // This side nominates, and the first pair that works is good enough.
+            // The client nominates, and the first candidate pair that works is good enough.
             .with_host_acceptance_min_wait(Some(Duration::ZERO))
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .build()
     }
 }
 
-/// Applies the answer.
+/// Applies the server's answer to a connection.
 pub(super) fn accept(pc: &mut RTCPeerConnection, answer: &str) -> Result<(), Error> {
     let answer = RTCSessionDescription::answer(answer.to_owned())?;
     pc.set_remote_description(Instant::now(), answer)
@@ -158,7 +159,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// slow.
 const CHECKS: u16 = 100;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Long, because a benchmark drives servers to where they no longer answer, and measures what
-/// happens then.
+/// How long a connection may be without an answer before it counts as disconnected. Long, because a
+/// benchmark also measures servers that are too busy to answer.
 const SHAKY_AFTER: Duration = Duration::from_secs(20);
 const DOWN_AFTER: Duration = Duration::from_secs(40);

@@ -9,7 +9,7 @@ use rtc::rtp::header::Extension;
 
 use super::sources::Sound;
 
-/// The state of the stream.
+/// A client's outgoing stream: its position in the sound, and when the next packet is due.
 pub(super) struct Sending {
     sound: Arc<Sound>,
     at: usize,
@@ -22,8 +22,8 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// Creates a stream that starts with frame `at` of `sound`, or the next frame that exists, at
-    /// `start`.
+    /// Creates a stream whose first packet, due at `start`, is frame `at` of `sound`, or the next
+    /// frame that is sent at all.
     pub(super) fn new(
         sound: Arc<Sound>,
         at: usize,
@@ -54,8 +54,8 @@ impl Sending {
 
     /// Returns the packet that is due, and how late it is.
     ///
-    /// After a long stall of the machine the packets that would come too late to be played are
-    /// skipped, as a sound card's buffer would.
+    /// After a long stall of the machine, packets that would arrive too late to be played are
+    /// skipped, as a sound card's buffer would do.
     pub(super) fn packet(&mut self, now: Instant) -> (rtp::Packet, Duration) {
         let late = now.saturating_duration_since(self.next);
         while now.saturating_duration_since(self.next) > GIVE_UP {

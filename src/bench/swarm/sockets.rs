@@ -11,7 +11,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 
 use super::labelled_datagrams::label;
 
-/// All sockets, and the slot of each client: slot = socket x addresses + address.
+/// All sockets of a swarm. Each client has a slot: slot = socket x number of addresses + address.
 pub(super) struct Sockets {
     sockets: Vec<UdpSocket>,
     ports: Vec<u16>,
@@ -47,7 +47,7 @@ impl Sockets {
         })
     }
 
-    /// Returns the number of clients that fit.
+    /// Returns the number of slots, which is the largest number of clients.
     pub(super) fn slots(&self) -> usize {
         self.sockets.len() * self.ips.len()
     }
@@ -76,7 +76,7 @@ impl Sockets {
         &self.sockets[socket]
     }
 
-    /// Returns an epoll descriptor for all sockets.
+    /// Returns an epoll descriptor that is ready when any of the sockets has a datagram.
     pub(super) fn watch(&self) -> io::Result<rustix::fd::OwnedFd> {
         let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, socket) in self.sockets.iter().enumerate() {
@@ -87,7 +87,8 @@ impl Sockets {
     }
 }
 
-/// Half a second for thirty-two clients, by the kernel's accounting of memory.
+/// The size of a receive buffer: half a second for thirty-two clients, by the kernel's accounting
+/// of memory.
 const BUFFER_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) struct Sound {
 }
 
 impl Sound {
-    /// Returns after how many frames the next packet follows, at least 1.
+    /// Returns how many frames after frame `at` the next packet is sent, at least 1.
     pub(super) fn next_after(&self, at: usize) -> usize {
         let count = self.frames.len();
         (1..=count)
@@ -37,7 +37,7 @@ impl Sound {
             .unwrap_or(count)
     }
 
-    /// Returns the number of frames of one round.
+    /// Returns the number of frames before the sound repeats.
     pub(super) fn len(&self) -> usize {
         self.frames.len()
     }
@@ -89,7 +89,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Encodes everything; takes about a second.
+    /// Encodes all sounds of the swarm; takes about a second.
     pub(super) fn new(speech: Speech) -> Result<Sources, SoundError> {
         let silence = encode(&vec![0.0; FRAME * 60], false)?;
         // After the encoder's start all silent frames are alike.
@@ -118,7 +118,8 @@ impl Sources {
         })
     }
 
-    /// Returns the sound of a talker and its first frame: no two talkers send the same at one time.
+    /// Returns the sound of talker `number` and the frame at which it starts. No two talkers send
+    /// the same frame at one time.
     pub(super) fn talker(
         &self,
         number: usize,
@@ -149,15 +150,17 @@ impl Sources {
     }
 }
 
-/// Returns the tone of a talker. A second, the length of the sound, holds whole periods of it.
+/// Returns the frequency of a talker's tone. The sound lasts one second, which holds whole periods
+/// of it.
 pub fn tone_hz(number: usize) -> u32 {
     400 + 170 * (number as u32 % 40)
 }
 
-/// The golden ratio's fraction, which spreads any number of things evenly.
+/// The fractional part of the golden ratio: its multiples, modulo 1, are evenly spread, however
+/// many there are.
 pub(super) const GOLDEN: f64 = 0.618_033_988_749_895;
 
-/// Returns a voice without and with DTX.
+/// Encodes a voice twice: without and with DTX.
 fn spoken(pcm: &[f32], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundError> {
     let pcm = if nonstop {
         without_pauses(pcm)
@@ -170,7 +173,7 @@ fn spoken(pcm: &[f32], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundError> {
     ])
 }
 
-/// Returns the frames with speech, joined.
+/// Returns the frames that contain speech, joined without their pauses.
 fn without_pauses(pcm: &[f32]) -> Vec<f32> {
     pcm.chunks_exact(FRAME)
         .filter(|frame| level_of(frame).wire() < PAUSE_LEVEL)
@@ -217,10 +220,10 @@ fn noise(samples: usize) -> Vec<f32> {
     (0..samples).map(|_| amplitude * next()).collect()
 }
 
-/// Samples of 20 ms.
+/// Samples of a frame of 20 ms.
 const FRAME: usize = 960;
 
-/// What browsers send by default.
+/// The bitrate of the encoders, which is what browsers send by default.
 const BITRATE_BPS: u32 = 32_000;
 
 /// Frames between two comfort noise packets, as libopus makes them: 400 ms.

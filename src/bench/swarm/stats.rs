@@ -8,7 +8,7 @@ use super::stream::Counts;
 /// The counters of all clients of a swarm between two instants.
 #[derive(Debug, Clone)]
 pub struct SwarmStats {
-    /// The duration, in seconds.
+    /// The duration of the measurement, in seconds.
     pub seconds: f64,
     /// Clients connected at the end.
     pub clients: usize,
@@ -22,7 +22,7 @@ pub struct SwarmStats {
     pub disordered: u64,
     /// Frames that the server skipped in a continuing stream.
     pub skipped: u64,
-    /// Clients that received less than half as much as the others.
+    /// Clients that received less than half as many packets as the median client.
     pub starved: usize,
     /// Opus bytes received.
     pub payload_bytes: u64,
@@ -38,7 +38,7 @@ pub struct SwarmStats {
 }
 
 impl SwarmStats {
-    /// Returns empty statistics.
+    /// Returns statistics without any counts.
     pub fn new() -> SwarmStats {
         SwarmStats {
             seconds: 0.0,

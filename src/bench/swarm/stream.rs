@@ -9,7 +9,7 @@ pub(super) struct Header {
     pub(super) ssrc: u32,
     pub(super) marker: bool,
     pub(super) sources: u8,
-    /// Bytes before the payload.
+    /// The length of the header, in bytes.
     pub(super) bytes: usize,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Counts {
     pub(super) sources: u8,
 }
 
-/// One client's incoming stream.
+/// The incoming stream of one client, judged packet by packet.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     ssrc: u32,
@@ -112,7 +112,7 @@ impl Stream {
         self.reported = (0, 0);
     }
 
-    /// Returns the counters.
+    /// Returns the counters since the last restart.
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
@@ -142,8 +142,8 @@ impl Stream {
         });
     }
 
-    /// Counts frames missing between this packet and the one before. A longer gap is a pause of the
-    /// sender, no failure.
+    /// Counts the frames that the server left out between this packet and the previous one. A
+    /// longer gap is a pause of the sender, not a failure.
     fn note_skips(&mut self, step: i64, time_step: i64, marker: bool) {
         if step != 1 || marker || time_step < MIN_PTIME {
             return;
@@ -159,8 +159,8 @@ impl Stream {
     }
 }
 
-/// The line on which a stream's packets would arrive if none were late: the least transit time of
-/// the last seconds.
+/// The times at which a stream's packets would arrive if none were late: RTP time plus the least
+/// transit time of the last seconds.
 #[derive(Debug)]
 struct Beat {
     began_ns: u64,
@@ -198,8 +198,8 @@ const SPAN_NS: u64 = 2_500_000_000;
 /// RTP time of 2.5 ms, the shortest packet duration.
 const MIN_PTIME: i64 = 120;
 
-/// The most frames in a row that a server may skip by failing. Refreshes of a silent stream are
-/// twenty frames apart.
+/// The most missing frames that count as skipped. Longer gaps are pauses: refreshes of a silent
+/// stream are twenty frames apart.
 const MAX_SKIPPED: u32 = 8;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The swarm's thread: all sockets, all clients, one clock.
 //!
-//! It sleeps until a packet of its own is due, at most a millisecond, and then handles everything
-//! that has arrived. Packets carry the kernel's arrival time, so that handling them in batches does
-//! not make them late.
+//! The thread sleeps until it has a packet to send, at most a millisecond, and then handles
+//! everything that has arrived. Datagrams carry the kernel's arrival time, so that handling them in
+//! batches does not make them late.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -25,17 +25,17 @@ use crate::rtc::datagram_batch::BATCH;
 
 /// A command to the thread.
 pub(super) enum Command {
-    /// Starts a client whose answer has arrived.
+    /// Starts, in this slot, a client to which the server has sent its answer.
     Start(usize, Box<Client>),
-    /// Removes a client.
+    /// Removes the client in this slot.
     Remove(usize),
-    /// Restarts the counters.
+    /// Restarts the counters of all clients.
     Begin,
     /// Ends counting and returns the statistics.
     End(oneshot::Sender<Box<SwarmStats>>),
 }
 
-/// Runs until the command queue is closed.
+/// Runs the swarm's thread until its command queue is closed.
 pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Command>) {
     let mut swarm = Swarm {
         clients: (0..sockets.slots()).map(|_| None).collect(),
@@ -60,7 +60,7 @@ pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Comm
     }
 }
 
-/// What is due for a client.
+/// What is to be done for a client at a deadline: send a packet, or call the core's timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Packet,
@@ -267,7 +267,8 @@ impl Swarm {
                         self.due.push(Reverse(packet));
                     }
                 }
-                // Superseded by an earlier deadline, which has already been handled.
+                // The core named an earlier deadline after this one was queued, and that one has
+                // been handled.
                 Due::Core if at < entry.queued => continue,
                 Due::Core => {
                     entry.queued = now + FAR;
@@ -326,7 +327,7 @@ impl Swarm {
     }
 }
 
-/// The longest sleep while there are clients: their sockets can hold many times what arrives in it.
+/// The longest sleep while there are clients. Their sockets can hold many times what arrives in it.
 const TURN: Duration = Duration::from_millis(1);
 
 /// The longest wait for a command while there are no clients.

@@ -1,4 +1,4 @@
-//! A child process that ends with the benchmark, however that ends.
+//! Child processes that do not outlive the benchmark, and their temporary directories.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -19,7 +19,8 @@ pub(in crate::bench) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; its standard error goes to a file in the directory.
+    /// Starts `command` and returns its process with the lines of its standard output; its standard
+    /// error goes to a file in `directory`.
     pub(in crate::bench) fn start(
         program: &str,
         mut command: Command,
@@ -55,7 +56,7 @@ impl Process {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Returns the error of a process that does not start, with the end of its log.
+    /// Returns the error for a process that did not become ready, with the end of its log.
     pub(in crate::bench) fn not_ready(&self) -> TargetError {
         let said = fs::read(self.directory.path().join(LOG)).unwrap_or_default();
         TargetError::NotReady {
@@ -84,7 +85,7 @@ impl Drop for Process {
 pub(in crate::bench) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates a directory.
+    /// Creates a directory with a random name.
     pub(in crate::bench) fn new() -> Result<Directory, TargetError> {
         let name = format!(
             "mixminus-bench-{}-{:08x}",
@@ -99,7 +100,7 @@ impl Directory {
         Ok(Directory(path))
     }
 
-    /// Returns its path.
+    /// Returns the path of the directory.
     pub(in crate::bench) fn path(&self) -> &Path {
         &self.0
     }
@@ -128,14 +129,14 @@ impl Drop for Directory {
     }
 }
 
-/// Returns the end of a program's output.
+/// Returns the last bytes of a program's output as text, for an error.
 pub(in crate::bench) fn end_of(said: &[u8]) -> String {
     let said = &said[said.len().saturating_sub(SHOWN_BYTES)..];
     String::from_utf8_lossy(said).trim().to_owned()
 }
 
-/// Reads to the end, so that the process never blocks on its output; lines without a reader are
-/// dropped.
+/// Reads all lines of a process on a thread of its own, so that the process never blocks on its
+/// output. Lines that nobody takes are dropped.
 fn lines_of(stdout: ChildStdout) -> mpsc::Receiver<String> {
     let (lines_in, lines) = mpsc::channel(64);
     std::thread::spawn(move || {
@@ -146,7 +147,7 @@ fn lines_of(stdout: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
-/// File for the standard error of the process.
+/// Name of the file that receives the standard error of a process.
 const LOG: &str = "log";
 
 /// How long a process may take to end after it is asked to.

@@ -23,7 +23,7 @@ pub(super) struct Janus {
     api: Api,
     /// URL of its API, `ws://HOST:PORT`.
     url: String,
-    /// The handle with which rooms are created.
+    /// The plugin handle over which rooms are created and removed.
     control: u64,
     rooms: Mutex<Rooms>,
     prebuffer: Option<u32>,
@@ -31,7 +31,7 @@ pub(super) struct Janus {
     namespace: Option<Namespace>,
 }
 
-/// The rooms created here: Janus numbers its rooms.
+/// The rooms that this benchmark has created, by name. Janus knows rooms by number only.
 struct Rooms {
     numbers: HashMap<String, u64>,
     next: u64,
@@ -61,7 +61,7 @@ impl Janus {
         let mut command = namespace.command(OsStr::new(PROGRAM));
         command.arg("-o").arg("-F").arg(directory.path());
         let (mut process, lines) = Process::start("janus", command, directory)?;
-        // Its output is not used; without a reader it is dropped.
+        // The output of Janus is not used; without a reader it is dropped.
         drop(lines);
         let started = Instant::now();
         let api = loop {
@@ -154,7 +154,7 @@ impl Janus {
         self.room(room).await.map(|_| ())
     }
 
-    /// Returns the address of a room for the libwebrtc client, which uses room numbers.
+    /// Returns the address of a room for the libwebrtc client, which needs the room's number.
     pub(super) async fn foreign_address(&self, room: &str) -> Result<String, TargetError> {
         let number = self.room(room).await?;
         Ok(format!("janus:{}#{number}", self.url))
@@ -171,8 +171,8 @@ impl Janus {
         }
     }
 
-    /// Returns the number of a room, which is created if it is new. Locked, so that two joins do
-    /// not create it twice.
+    /// Returns the number of a room, which is created if it is new. The lock keeps two joins from
+    /// creating it twice.
     async fn room(&self, name: &str) -> Result<u64, TargetError> {
         let mut rooms = self.rooms.lock().await;
         if let Some(number) = rooms.numbers.get(name) {

@@ -18,7 +18,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::TargetError;
 
-/// One session. Dropping it closes the connection, and Janus ends what belongs to the session.
+/// A session with Janus. Dropping it closes the connection, upon which Janus removes the session's
+/// participants.
 pub(super) struct Api {
     requests: mpsc::Sender<Request>,
     session: u64,
@@ -58,7 +59,7 @@ impl Api {
         id_of("attach", &self.ask("attach", body).await?)
     }
 
-    /// Detaches a handle.
+    /// Detaches a handle, which removes its participant from the room.
     pub(super) async fn detach(&self, handle: u64) -> Result<(), TargetError> {
         let body = json!({"janus": "detach", "session_id": self.session, "handle_id": handle});
         self.ask("detach", body).await.map(|_| ())
@@ -103,7 +104,7 @@ impl Api {
     }
 }
 
-/// Returns the AudioBridge's own error, as an error of the target.
+/// Returns the error that the AudioBridge reports in a response, if any.
 fn refusal(request: &'static str, said: &Value) -> Option<TargetError> {
     Some(TargetError::Janus {
         request,
@@ -168,7 +169,8 @@ async fn talk(mut socket: WebSocketStream<TcpStream>, mut requests: mpsc::Receiv
     let _ = socket.close(None).await;
 }
 
-/// Returns the transaction and the response. An `ack` only announces a later response.
+/// Returns the transaction id and the response in a message; `None` for an `ack`, which only
+/// announces a later response.
 fn answer_of(text: &str) -> Option<(String, Value)> {
     let answer: Value = serde_json::from_str(text).ok()?;
     if answer["janus"] == "ack" {
@@ -199,7 +201,8 @@ const WAITING_REQUESTS: usize = 64;
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// Long because one thread of Janus serves all joins one after the other.
+/// The time limit for a response; long because one thread of Janus serves all joins one after the
+/// other.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

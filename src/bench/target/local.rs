@@ -11,7 +11,8 @@ use super::netns::Namespace;
 use super::whip::Whip;
 use super::{TargetError, TargetOptions, loopback_ips};
 
-/// The server in a child process. The fields are dropped in the order of their declaration.
+/// A running `mixminus serve` in a child process. The fields are dropped in the order of their
+/// declaration.
 pub(super) struct LocalServer {
     process: Process,
     namespace: Option<Namespace>,

@@ -29,10 +29,10 @@ use thiserror::Error;
 
 use crate::join::whip_client::WhipError;
 
-/// A server as named on the command line.
+/// A server to measure, as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetSpec {
-    /// This binary.
+    /// `mixminus serve` of this binary.
     Own,
     /// A server that accepts offers at this URL.
     Whip(Url),
@@ -40,7 +40,7 @@ pub enum TargetSpec {
     Janus(Option<Url>),
 }
 
-/// An unknown target.
+/// The error for a text that names no known kind of target.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "unknown target {given:?}: use self, whip:URL, janus (started here) or janus:ws://HOST:PORT"
@@ -89,7 +89,7 @@ pub struct TargetOptions {
     /// Profile of the listeners' streams: for `self`, and every WHIP server that supports
     /// `?profile=`.
     pub profile: Option<Profile>,
-    /// Mixer threads of `self`.
+    /// The number of mixer threads, for `self`.
     pub mixers: Option<usize>,
     /// Packets in a participant's queue before it is mixed, for Janus.
     pub prebuffer: Option<u32>,
@@ -97,9 +97,9 @@ pub struct TargetOptions {
     pub server_args: Vec<String>,
     /// Starts `self` in a network namespace of its own, as Janus always is.
     pub netns: bool,
-    /// Participants that must fit, in one room or in many.
+    /// The number of participants that the server must admit, in one room or in many.
     pub room_capacity: usize,
-    /// Rooms that must fit.
+    /// The number of rooms that the server must admit.
     pub rooms: usize,
 }
 
@@ -136,10 +136,10 @@ pub enum TargetError {
         /// The end of its log.
         said: String,
     },
-    /// The action needs root.
+    /// The action needs root privileges.
     #[error("{what} needs root privileges; run as root, or name a server that is already running")]
     NotRoot {
-        /// The action.
+        /// The action that needs root.
         what: &'static str,
     },
     /// The package cannot be installed.
@@ -153,7 +153,7 @@ pub enum TargetError {
     Namespace {
         /// The command that failed.
         step: String,
-        /// Its output.
+        /// The error output of the command.
         said: String,
     },
     /// A file or an address of this machine is not available.
@@ -170,7 +170,7 @@ pub enum TargetError {
     /// An HTTP request other than a join failed.
     #[error("{what} failed: {reason}")]
     Http {
-        /// The request.
+        /// What the request was to do.
         what: &'static str,
         /// The reason.
         reason: String,
@@ -194,14 +194,14 @@ pub enum TargetError {
     /// The target does not support the action.
     #[error("{target} does not support {what}")]
     Unsupported {
-        /// The target.
+        /// The name of the target.
         target: String,
         /// The action.
         what: &'static str,
     },
 }
 
-/// A running server.
+/// A running server to measure.
 ///
 /// If it was started here, dropping it also stops it, for instance when a measurement ends early.
 pub struct Target {
@@ -216,7 +216,7 @@ enum Kind {
     Janus(janus::Janus),
 }
 
-/// A participant's session at the server, to be ended with [`Target::leave`].
+/// A participant's session at the server. [`Target::leave`] ends it.
 pub struct Seat(SeatKind);
 
 enum SeatKind {
@@ -224,7 +224,7 @@ enum SeatKind {
     Janus(u64),
 }
 
-/// Starts or finds a server.
+/// Starts a server, or connects to a running one, as `spec` says.
 ///
 /// # Errors
 /// [`TargetError`]; everything that was set up is removed.
@@ -299,7 +299,7 @@ impl Target {
         }
     }
 
-    /// Creates a room with settings of this kind of server, or replaces its settings.
+    /// Creates a room with these settings, or replaces its settings. Only for mixminus servers.
     ///
     /// # Errors
     /// [`TargetError`] when the server refuses, or is of another kind.
@@ -383,7 +383,8 @@ impl Target {
     }
 }
 
-/// Returns the local addresses on the path to a server; all of loopback belongs to this machine.
+/// Returns the local addresses from which a server is reached: many for a server on loopback, of
+/// which every address is local, otherwise one.
 fn local_ips_towards(url: &Url) -> Result<Vec<IpAddr>, TargetError> {
     let prepare = |source| TargetError::Prepare {
         what: "a local address that reaches the server",
@@ -406,7 +407,7 @@ fn local_ips_towards(url: &Url) -> Result<Vec<IpAddr>, TargetError> {
     Ok(vec![socket.local_addr().map_err(prepare)?.ip()])
 }
 
-/// Returns addresses of loopback, `127.0.0.1` first.
+/// Returns several loopback addresses, `127.0.0.1` first.
 fn loopback_ips() -> Vec<IpAddr> {
     (1..=SHARED_ADDRESSES)
         .map(|last| IpAddr::from([127, 0, 0, last]))
@@ -417,8 +418,8 @@ fn loopback_ips() -> Vec<IpAddr> {
 /// packets of this many clients fit into a default socket buffer.
 const SHARED_ADDRESSES: u8 = 32;
 
-/// Raises the limit of descriptors: every client may be a socket here, and is one in some servers,
-/// which inherit the limit.
+/// Raises the limit of open descriptors. Every client may need a socket in this process, and needs
+/// one in some servers, which inherit the limit.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

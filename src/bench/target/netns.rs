@@ -1,10 +1,10 @@
-//! A network namespace with a pair of virtual interfaces: a server with its own address, on the
-//! same machine.
+//! A network namespace, connected by a pair of virtual interfaces, in which a server runs on this
+//! machine with an address of its own.
 //!
-//! Some servers take no part in ICE over loopback, so they get an interface. All addresses are in
-//! the range reserved for benchmarks (RFC 2544): `198.18.N.1` is this side, `.2` the server, `.64`
-//! and up are clients. The kernel removes the interfaces, addresses and routes together with the
-//! namespace.
+//! Some servers take no part in ICE over loopback, so they need such an interface. All addresses
+//! are in the range reserved for benchmarks (RFC 2544): `198.18.N.1` is the host, `.2` the server
+//! in the namespace, `.64` and up are the clients. The kernel removes the interfaces, addresses and
+//! routes together with the namespace.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 
 use super::{SHARED_ADDRESSES, TargetError};
 
-/// A namespace. Dropping it removes it.
+/// A network namespace for one server. Dropping it removes the namespace.
 pub(super) struct Namespace {
     number: u16,
 }
@@ -68,12 +68,12 @@ impl Namespace {
         Ok(())
     }
 
-    /// Returns the address of the server inside.
+    /// Returns the address of the server in the namespace.
     pub(super) fn server_ip(&self) -> Ipv4Addr {
         address(self.number, SERVER)
     }
 
-    /// Returns the addresses on this side, from which the server can be reached.
+    /// Returns the addresses of the host from which clients can reach the server.
     pub(super) fn local_ips(&self) -> Vec<IpAddr> {
         let clients = (0..SHARED_ADDRESSES - 1).map(|n| address(self.number, FIRST_CLIENT + n));
         std::iter::once(self.host_ip())
@@ -82,8 +82,8 @@ impl Namespace {
             .collect()
     }
 
-    /// Returns a command that runs `program` inside, replacing the process that entered the
-    /// namespace.
+    /// Returns a command that runs `program` in this namespace. `ip netns exec` enters the
+    /// namespace and then becomes `program`, so that the process id is that of `program`.
     pub(super) fn command(&self, program: &std::ffi::OsStr) -> Command {
         let mut command = Command::new("ip");
         command
@@ -103,7 +103,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // This end first, because the namespace exists as long as one of its sockets does.
+        // The host's interface is removed first, because the kernel keeps the namespace as long as
+        // one of its sockets is open.
         let _ = ip(&format!("link del {}", self.interface('h')));
         let namespace = name(self.number);
         if let Err(error) = ip(&format!("netns del {namespace}")) {
@@ -143,7 +144,7 @@ fn ip(step: &str) -> Result<(), TargetError> {
     }
 }
 
-/// Networks of 256 addresses in 198.18.0.0/15.
+/// The number of networks of 256 addresses in 198.18.0.0/15.
 const NUMBERS: u16 = 512;
 const TRIES: u32 = 64;
 const HOST: u8 = 1;

@@ -1,4 +1,4 @@
-//! Servers that accept a posted offer: mixminus, and all others of the shape of RFC 9725.
+//! Servers that accept a posted offer: mixminus, and all others that follow RFC 9725.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,12 @@ use reqwest::{Client, Url};
 use super::{Seat, SeatKind, TargetError};
 use crate::join::whip_client::{WhipEndpoint, WhipError};
 
-/// A server with a URL in whose path `{room}` stands for the room.
+/// A server that is reached over WHIP. `{room}` in the path of its URL stands for the room.
 pub(super) struct Whip {
     url: Url,
     profile: Option<Profile>,
     http: Client,
-    /// Each endpoint keeps its connections open for the next join.
+    /// The endpoint of each room, kept because its HTTP connections stay open for the next join.
     rooms: Mutex<HashMap<String, WhipEndpoint>>,
 }
 
@@ -95,7 +95,7 @@ impl Whip {
         Ok(room)
     }
 
-    /// Returns the URL of a room, with the profile to ask for.
+    /// Returns the URL to which offers for a room are posted, with the profile in its query.
     pub(super) fn asking_url_of(&self, room: &str) -> Url {
         let mut url = self.url_of(room);
         if let Some(profile) = self.profile {
@@ -113,7 +113,7 @@ impl Whip {
     }
 }
 
-/// Long because a server under full load answers slowly.
+/// The time limit for a response; long because a server under full load answers slowly.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub struct TickArgs {
     /// commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
     personal: Vec<usize>,
-    /// Number of such rooms at one time
+    /// Number of identical rooms at one time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rooms: u32,
     /// Number of participants in a room in which no participant talks: short for --participants N
@@ -107,7 +107,7 @@ pub fn run(args: &TickArgs, outputs: &Outputs) -> Result<Report, TickError> {
 }
 
 impl TickArgs {
-    /// Returns all combinations that give a room, without duplicates.
+    /// Returns the rooms to measure: every combination of the flags that gives a room, once.
     fn casts(&self) -> Vec<Cast> {
         let (participants, talkers) = match self.silent_participants {
             Some(silent) => (vec![silent], vec![Talkers::Number(0)]),
@@ -143,8 +143,8 @@ impl TickArgs {
         let mut scene = Scene::new(cast, speech);
         let unwarmed = Instant::now() + at_most / 4;
         for _ in 0..WARM_UP_TICKS {
-            // In a room without talkers the time before its silence must not be measured, however
-            // long it takes.
+            // A room without talkers must have fallen silent before it is measured, however long
+            // that takes.
             if cast.talkers > 0 && Instant::now() > unwarmed {
                 break;
             }

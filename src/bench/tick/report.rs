@@ -1,4 +1,4 @@
-//! The report of the ticks.
+//! The report of a tick measurement: tables, plots and values for scripts.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use mixer::format::TickLength;
 use super::scene::{Cast, Totals, Turn};
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, histogram, percentile_points};
 
-/// The measurements of one cast.
+/// The measurements of one combination of the flags.
 pub(super) struct Measured {
     cast: Cast,
     run_ns: Histogram<u64>,
@@ -51,7 +51,7 @@ impl Measured {
         (total(self.after) - total(self.before)) as f64 / self.ticks()
     }
 
-    /// Returns the whole work in percent of the available time.
+    /// Returns the CPU time of an average tick, in percent of the tick's length.
     fn percent_of(&self, tick: TickLength) -> f64 {
         100.0 * self.busy.as_secs_f64() / self.ticks() / tick.duration().as_secs_f64()
     }
@@ -62,7 +62,8 @@ impl Measured {
         is_known.then(|| us(self.run_ns.value_at_quantile(q)))
     }
 
-    /// Returns a prefix for the names of the values.
+    /// Returns the prefix for the names of this combination's values, which tells it from all
+    /// others.
     fn name(&self) -> String {
         let Cast {
             profile,
@@ -95,7 +96,7 @@ fn us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
-/// The report of all casts.
+/// The report of all measured combinations of the flags.
 pub(super) struct TickReport {
     tick: TickLength,
     measured: Vec<Measured>,
@@ -201,8 +202,8 @@ impl TickReport {
         values
     }
 
-    /// Returns the median time over the number of participants, with a curve for each profile and
-    /// number of talkers.
+    /// Returns a plot of the median time per tick over the number of participants, with a curve for
+    /// each profile and number of talkers.
     fn growth(&self) -> Plot {
         let mut series: Vec<Series> = Vec::new();
         for measured in &self.measured {
@@ -277,7 +278,8 @@ impl TickReport {
         }
     }
 
-    /// Returns the largest rooms of each profile: more curves could not be told apart.
+    /// Returns the measurements with the largest number of participants: more curves could not be
+    /// told apart.
     fn largest(&self) -> Vec<&Measured> {
         let most = self.measured.iter().map(|measured| measured.cast.people);
         let most = most.max().unwrap_or(0);
@@ -288,7 +290,8 @@ impl TickReport {
     }
 }
 
-/// Returns (ms, percent of ticks) in bars of equal ratio, up to the largest value.
+/// Returns the histogram of the time per tick as (ms, percent of ticks), in bars of equal ratio, up
+/// to the longest time.
 fn shares(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let mut shares = Vec::new();
     let mut low = histogram.min().max(1) as f64 / STEP;

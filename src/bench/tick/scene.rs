@@ -1,4 +1,5 @@
-//! Rooms full of participants in an engine, and what they send, repeated.
+//! An engine with rooms full of participants, and the packets that the participants send again and
+//! again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,20 +19,21 @@ use mixer::{Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 use crate::bench::speech::{self, SpeechError};
 use crate::join::uplink::Ptime;
 
-/// The participants of a scene and what they do.
+/// The rooms of a scene, their participants, and what the participants do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cast {
     pub profile: Profile,
     pub rooms: u32,
     pub people: usize,
     pub talkers: usize,
-    /// The number of participants that each turn down one talker, each another one.
+    /// The number of participants per room that each lower the gain of one talker for themselves;
+    /// which talker differs as far as there are enough talkers.
     pub personal: usize,
     pub rest: Rest,
     pub tick: TickLength,
 }
 
-/// What participants send who do not talk.
+/// What participants that do not talk send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Rest {
     /// Nothing, as the server's answer asks for.
@@ -80,7 +82,8 @@ impl Speech {
         })
     }
 
-    /// Returns what a participant sends; `None` if nothing.
+    /// Returns the packets that the participant at `place` in its room sends; `None` if it sends
+    /// nothing.
     fn of(&self, cast: &Cast, place: usize) -> Option<&[Packet]> {
         if place < cast.talkers {
             return Some(&self.voices[place % self.voices.len()]);
@@ -130,18 +133,18 @@ pub(super) struct Scene<'a> {
     packets_total: u64,
 }
 
-/// A participant that sends.
+/// A participant that sends packets, and its position in them.
 struct Sender<'a> {
     id: ParticipantId,
     speech: &'a [Packet],
-    /// Position in the speech at which it started.
+    /// The packet of the speech with which this participant started.
     from: usize,
-    /// The slot of each 20 ms in which its packets arrive.
+    /// The slot within each 20 ms in which this participant's packet arrives.
     phase: u64,
     sent: u64,
 }
 
-/// How long one tick of all rooms took.
+/// How long one tick of all rooms took, in total and in its parts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Turn {
     /// The time for taking packets in.
@@ -152,7 +155,7 @@ pub(super) struct Turn {
     pub longest_slot: Duration,
 }
 
-/// The counters so far.
+/// The engine's counters since the scene was created.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
     pub encodes: u64,
@@ -160,7 +163,7 @@ pub(super) struct Totals {
 }
 
 impl<'a> Scene<'a> {
-    /// Creates all participants; takes a while for thousands.
+    /// Creates the rooms with all participants; takes a while for thousands.
     pub fn new(cast: Cast, speech: &'a Speech) -> Scene<'a> {
         let participants = cast.rooms as usize * cast.people;
         let mut engine = Engine::new(EngineLimits {
@@ -300,7 +303,7 @@ impl Sink for Drain {
     fn retired(&mut self, _: Retired) {}
 }
 
-/// The gain of a talker that is turned down, linear.
+/// The gain with which a participant hears the talker that it has turned down, linear.
 const TURNED_DOWN: f32 = 0.5;
 
 /// The default bitrate of most clients.

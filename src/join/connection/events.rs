@@ -18,7 +18,8 @@ use super::Link;
 use super::trust::{Trust, given};
 use crate::clock;
 
-/// The handler that the stack calls on its own task: nothing in it may block.
+/// The event handler of a connection. The stack calls it on its own task, so nothing in it may
+/// block.
 pub(super) struct Events {
     pub link: watch::Sender<Link>,
     pub gathered: watch::Sender<bool>,
@@ -63,12 +64,13 @@ impl PeerConnectionEventHandler for Events {
     }
 }
 
-/// The data channel, whichever side opened it.
+/// Publishes the open data channel `control` and passes on its messages, whichever side opened the
+/// channel.
 #[derive(Clone)]
 pub(super) struct Channels {
     pub control: watch::Sender<Option<Arc<dyn DataChannel>>>,
     pub sockets: Sockets,
-    /// Messages of the other side are ignored until it is trusted.
+    /// Whether the other side is trusted; until then its messages are ignored.
     pub trust: watch::Receiver<Trust>,
 }
 
@@ -117,7 +119,8 @@ fn receive(sockets: &Sockets, packet: &rtc::rtp::Packet) {
         level: None,
         payload,
     };
-    // When the link is full the packet is dropped, and is lost for the playout.
+    // If the queue to the playout is full, the packet is dropped, which the playout counts as a
+    // loss.
     let _ = sockets
         .received
         .try_send(Received::Packet(packet, clock::at(at)));

@@ -1,8 +1,9 @@
-//! One WebRTC connection: established, connected to the media, watched and closed.
+//! One WebRTC connection: establishes it, attaches the client's media, watches its state and closes
+//! it.
 //!
-//! The client offers ([`Connection::offer`]); [`Connection::answer`] is the other side, for two
-//! clients connected to each other without a server. The session descriptions hold all candidates:
-//! none is trickled.
+//! A client makes an offer ([`Connection::offer`]). For two clients connected without a server, the
+//! second one answers ([`Connection::answer`]). The session descriptions hold all candidates: none
+//! is trickled.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,9 +67,9 @@ pub enum ConnectionError {
 /// Which of the machine's addresses a connection may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Those of all interfaces but loopback: the other side is on another machine.
+    /// The addresses of all interfaces but loopback: the other side is on another machine.
     Elsewhere,
-    /// Those of all interfaces and loopback: the other side may be on this machine.
+    /// The addresses of all interfaces and loopback: the other side may be on this machine.
     Anywhere,
     /// Only this address, because the path is known.
     From(IpAddr),
@@ -87,7 +88,7 @@ pub enum Link {
     Down,
 }
 
-/// One WebRTC connection.
+/// A WebRTC connection of a client to a server or to another client.
 pub struct Connection {
     peer: Arc<dyn PeerConnection>,
     sockets: Sockets,
@@ -95,7 +96,7 @@ pub struct Connection {
     control: watch::Receiver<Option<Arc<dyn DataChannel>>>,
     link: watch::Receiver<Link>,
     trust: watch::Receiver<Trust>,
-    /// Present until the other side's description is known.
+    /// The guard, until the other side's fingerprints are known and the check starts.
     guard: Mutex<Option<Guard>>,
     gathered: watch::Receiver<bool>,
 }
@@ -173,7 +174,7 @@ impl Connection {
         }
     }
 
-    /// Returns the state as a watch channel.
+    /// Returns the state of the connection as a watch channel.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
@@ -290,7 +291,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Applies the client's own description and waits for its candidates.
+    /// Sets the local description and returns it with all candidates, once they are gathered.
     async fn describe(&self, own: RTCSessionDescription) -> Result<String, ConnectionError> {
         self.peer.set_local_description(own).await?;
         let mut gathered = self.gathered.clone();
@@ -305,8 +306,8 @@ impl Connection {
             .ok_or(ConnectionError::Gathering)
     }
 
-    /// Starts the check of the other side's certificate against these fingerprints; the connection
-    /// comes up only after it.
+    /// Starts to check the other side's certificate against `fingerprints`. The connection is
+    /// reported as up only after the check.
     fn guard(&self, fingerprints: Fingerprints) {
         let guard = self
             .guard
@@ -320,11 +321,12 @@ impl Connection {
 
     /// Restarts the playout before the first packet of this connection can arrive.
     fn begin(&self) {
-        // A full link means that the playout is not running; then it restarts anyway.
+        // The queue is full only if the receiving thread does not run, and after such a pause the
+        // playout restarts anyway.
         let _ = self.sockets.received.try_send(Received::Restart);
     }
 
-    /// Lets the uplink send once the connection is up.
+    /// Lets the uplink send on this connection's track once the connection is up.
     fn plug(&self, other: &RemoteAnswer) {
         let (limits, payload_type) = (SendLimits::of(other), other.payload_type());
         let outlet = self.track.as_ref().map(|(track, ssrc)| {
@@ -352,10 +354,12 @@ impl Connection {
 /// The label of the data channel that carries the control messages.
 const CONTROL: &str = "control";
 
-/// No server is involved: the candidates are the addresses of the interfaces.
+/// The time limit for gathering candidates. It involves no server: the candidates are the addresses
+/// of the interfaces.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ten round trips on the slowest links, and a margin for lost packets.
+/// The time limit for a connection: ten round trips on the slowest links, and a margin for lost
+/// packets.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

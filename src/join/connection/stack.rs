@@ -18,7 +18,7 @@ use webrtc::peer_connection::{
 use super::super::sdp::LEVEL_EXTENSION;
 use super::{ConnectionError, Reach};
 
-/// Builds a stack without media.
+/// Builds a peer connection of the WebRTC stack that has no media sections yet.
 pub(super) async fn build(
     handler: Arc<dyn PeerConnectionEventHandler>,
     reach: Reach,
@@ -35,7 +35,8 @@ pub(super) async fn build(
     }
     let settings = SettingEngineBuilder::new()
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        // `trust.rs` checks all fingerprints of the other side; the stack knows only one.
+        // `trust.rs` checks the certificate against all fingerprints of the other side; the stack
+        // would check only one.
         .with_disable_certificate_fingerprint_verification(true)
         // For the answering side: the side that starts the DTLS handshake first waits 200 ms for a
         // timer.
@@ -54,9 +55,9 @@ pub(super) async fn build(
     Ok(Arc::new(peer))
 }
 
-/// Returns the addresses to bind: the given one, or those of all interfaces. Loopback is included
-/// if the other side may be on this machine, or if there is no other address. A wildcard address
-/// would leave loopback out.
+/// Returns the local addresses to bind for a connection. A wildcard address would leave loopback
+/// out, so every interface is listed. Loopback is included if the other side may be on this
+/// machine, or if there is no other address.
 fn addresses(reach: Reach) -> Result<Vec<SocketAddr>, ConnectionError> {
     if let Reach::From(ip) = reach {
         return Ok(vec![SocketAddr::new(ip, 0)]);
@@ -122,13 +123,13 @@ const MAX_ADDRESSES: usize = 16;
 /// at the next check, so that at its default pace every join would take 200 ms longer.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// Checks of one path before the stack gives it up: three seconds.
+/// The number of checks after which the stack gives up a path: three seconds.
 const CHECKS: u16 = 60;
 
-/// Three consecutive keep-alives without an answer.
+/// After this time without an answer a connection counts as shaky: three consecutive keep-alives.
 const SHAKY_AFTER: Duration = Duration::from_secs(3);
 
-/// How long the stack keeps trying to recover after that.
+/// How long the stack tries to recover a shaky connection before it gives up.
 const DOWN_AFTER: Duration = Duration::from_secs(20);
 
 const KEEP_ALIVE: Duration = Duration::from_secs(1);

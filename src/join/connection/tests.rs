@@ -1,4 +1,4 @@
-//! Two clients connected to each other; the answer is changed to shapes that other servers write.
+//! Two clients connected to each other. The answer is changed to forms that other servers write.
 
 use std::net::Ipv4Addr;
 
@@ -18,7 +18,8 @@ impl Source for Silence {
 
 const LOOPBACK: Reach = Reach::From(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
-/// Connects two clients and gives the first a changed answer; returns the result of the first.
+/// Connects two clients and applies `change` to the answer that the offering client gets; returns
+/// whether that client connects.
 async fn connect(change: impl FnOnce(&str) -> String) -> Result<(), ConnectionError> {
     let talking = MediaOptions {
         source: Some(Box::new(Silence)),
@@ -74,7 +75,7 @@ fn at_session_level(answer: &str, names: &[&str]) -> String {
     changed
 }
 
-/// Adds other fingerprints before and after every fingerprint.
+/// Adds fingerprints of other certificates before and after every fingerprint.
 fn among_others(answer: &str) -> String {
     let others = |hash: &str, bytes: usize| {
         format!("a=fingerprint:{hash} {}\r\n", ["5A"; 64][..bytes].join(":"))

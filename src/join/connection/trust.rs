@@ -1,4 +1,5 @@
-//! Checks that the other side is the one that signalling announced (RFC 8122, 6.2; RFC 8827, 6.5).
+//! Checks that the other side of a connection presents a certificate that signalling announced (RFC
+//! 8122, 6.2; RFC 8827, 6.5).
 //!
 //! The stack itself accepts any certificate. Nothing that arrives over a connection is used, and
 //! nothing is sent, until the certificate has been found among the fingerprints of the other side's
@@ -16,7 +17,7 @@ use webrtc::peer_connection::PeerConnection;
 use super::Link;
 use crate::rtc::sdp::Fingerprints;
 
-/// Whether the other side has proved its identity.
+/// Whether the other side of a connection has proved its identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
     /// The certificate has not been checked yet.
@@ -27,18 +28,20 @@ pub(super) enum Trust {
     Refused,
 }
 
-/// Passes on the connection states of the stack once the other side is trusted.
+/// Withholds the stack's connection states from the client until the other side is trusted, and
+/// passes them on afterwards.
 pub(super) struct Guard {
-    /// The state as the stack reports it.
+    /// The connection's state as the stack reports it.
     pub(super) state: watch::Receiver<Link>,
-    /// The state as the client sees it.
+    /// The connection's state as the client sees it.
     pub(super) link: watch::Sender<Link>,
-    /// Watched by everything that takes data from the connection.
+    /// The result of the check, watched by everything that takes data from the connection.
     pub(super) trust: watch::Sender<Trust>,
 }
 
 impl Guard {
-    /// Runs until the stack is dropped.
+    /// Checks the certificate when the connection is up, and passes on states until the stack is
+    /// dropped. Closes the connection if the check fails.
     pub(super) async fn watch(
         mut self,
         peer: Weak<dyn PeerConnection>,
@@ -66,7 +69,7 @@ impl Guard {
     }
 }
 
-/// Waits until the check is done; returns whether the other side is trusted.
+/// Waits until the certificate has been checked; returns whether the other side is trusted.
 pub(super) async fn given(trust: &mut watch::Receiver<Trust>) -> bool {
     let settled = trust.wait_for(|trust| *trust != Trust::Pending).await;
     settled.is_ok_and(|trust| *trust == Trust::Given)
@@ -86,11 +89,12 @@ async fn shown_certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>>
     None
 }
 
-/// Two seconds in all: more than any machine needs between these two steps of the stack.
+/// How often the certificate is read, two seconds in all: more than any machine needs between these
+/// two steps of the stack.
 const CERTIFICATE_TRIES: u32 = 400;
 const CERTIFICATE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Returns the certificate as DER, or `None` if the stack does not have it yet.
+/// Returns the other side's certificate as DER, or `None` if the stack does not have it yet.
 async fn certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
     if let Some(sctp) = peer.sctp().await {
         let chain = sctp.transport().get_remote_certificates().await.ok()?;

@@ -1,4 +1,5 @@
-//! The client's audio inputs and outputs: files, standard input and output, or a test.
+//! The client's audio inputs and outputs: files, pipes, standard input and output, and signals made
+//! by tests.
 //!
 //! On both [`Source`] and [`Sink`] everything is 48 kHz mono, 32-bit float, full scale 1.0; their
 //! implementations convert from and to the format of a file. Both may block: each is driven by a
@@ -54,8 +55,8 @@ pub trait Source: Send {
         Ok(false)
     }
 
-    /// Whether a clock of its own may set the pace of the samples, as that of a microphone behind a
-    /// pipe: then a backlog is delay, and is dropped.
+    /// Whether the samples may come at the pace of the source's own clock, as those of a microphone
+    /// behind a pipe do. A backlog of such samples is delay, and is dropped.
     fn may_be_live(&self) -> bool {
         false
     }
@@ -76,7 +77,7 @@ pub trait Sink: Send {
     fn finish(self: Box<Self>) -> Result<(), PcmError>;
 }
 
-/// Audio that cannot be read or written.
+/// Why audio cannot be read or written.
 #[derive(Debug, Error)]
 pub enum PcmError {
     /// The file cannot be opened or created.
@@ -113,7 +114,7 @@ pub enum PcmError {
     /// A WAV file cannot be written.
     #[error("cannot write the WAV file: {0}")]
     WavSink(hound::Error),
-    /// The consumer of the audio no longer accepts it.
+    /// The disk, or the reader of standard output, no longer accepts the recording.
     #[error("the output of the recording stopped accepting audio; the recording is incomplete")]
     Stalled,
     /// libopus reported an error.
@@ -184,7 +185,7 @@ pub fn read_all(source: &mut dyn Source) -> Result<Vec<f32>, PcmError> {
 /// The file formats that can be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// 16-bit WAV.
+    /// WAV with samples of 16 bits.
     Wav,
     /// Ogg Opus.
     Ogg,

@@ -50,7 +50,7 @@ pub enum OggError {
 }
 
 impl<R: Read + Seek> OggSource<R> {
-    /// Reads up to the first stream's header.
+    /// Reads the file up to the end of the first Opus stream's header.
     ///
     /// # Errors
     /// [`PcmError`] when the file has no Opus stream, or one that cannot be played.
@@ -69,7 +69,8 @@ impl<R: Read + Seek> OggSource<R> {
         Ok(source)
     }
 
-    /// Reads one page; returns `false` at the end of the file.
+    /// Reads the next page of the file and decodes its packets; returns `false` at the end of the
+    /// file.
     fn step(&mut self) -> Result<bool, PcmError> {
         let Some(page) = self.pages.next_page()? else {
             return Ok(false);
@@ -116,11 +117,11 @@ impl<R: Read + Seek + Send> Source for OggSource<R> {
     }
 }
 
-/// One logical stream, from its header on.
+/// The decoder of one logical stream, from its header on.
 struct Stream {
     serial: u32,
     packets: Packets,
-    /// Whether pages after the header have arrived.
+    /// Whether any page after the header has arrived.
     has_begun: bool,
     decoder: MSDecoder,
     channels: usize,
@@ -128,7 +129,7 @@ struct Stream {
     has_audio: bool,
     /// Samples still to be discarded at the start (RFC 7845, 4.2).
     pre_skip_samples: u64,
-    /// Samples decoded, the pre-skip included.
+    /// Samples decoded so far, the pre-skip included.
     decoded_samples: u64,
     /// The granule position of the first decoded sample: known from the end of the first page.
     origin: Option<i64>,
@@ -220,17 +221,17 @@ impl Stream {
         );
     }
 
-    /// Returns the last sample that the packet's page allows, counted from the first decoded
-    /// sample.
+    /// Returns the position, counted from the first decoded sample, at which the packet's page ends
+    /// the audio; `None` if the page does not tell.
     ///
     /// A page gives the granule position of the end of its last packet. Only on a stream's last
-    /// page may it be less than what the packets hold (RFC 7845, 4.4), so that it cuts nothing
-    /// elsewhere.
+    /// page may that position be less than what the packets hold (RFC 7845, 4.4); on all other
+    /// pages it cuts nothing.
     fn end_of(&mut self, packet: &Packet) -> Option<u64> {
         let position = i64::try_from(packet.absgp_page()).ok()?;
         if self.origin.is_none() && packet.last_in_page() {
-            // A stream cut from a longer one starts at a position above zero (RFC 7845, 4.5). A
-            // short one, whose first page is also its last, starts at zero and is trimmed. After
+            // A stream that was cut from a longer one starts at a position above zero (RFC 7845,
+            // 4.5). A stream whose first page is also its last starts at zero and is trimmed. After
             // missing pages the origin is determined anew.
             self.origin = Some(if packet.last_in_stream() {
                 0

@@ -24,7 +24,7 @@ pub struct OggSink<W: Write> {
 }
 
 impl<W: Write> OggSink<W> {
-    /// Writes both headers.
+    /// Starts a file: writes the identification header and the comment header.
     ///
     /// # Errors
     /// [`PcmError`] when they cannot be written.
@@ -130,10 +130,11 @@ fn tags() -> Vec<u8> {
     tags
 }
 
-/// Samples of 20 ms.
+/// Samples in a packet of 20 ms.
 const PACKET_SAMPLES: usize = 960;
 
-/// Twice the default bitrate of the room's streams: the second encoding adds no audible loss.
+/// The bitrate of a recording: twice the default bitrate of the room's streams, so that the second
+/// encoding adds no audible loss.
 const BITRATE_BPS: i32 = 64_000;
 
 #[cfg(test)]

@@ -20,13 +20,13 @@ pub(super) struct Pages<R> {
 
 /// An intact page.
 pub(super) struct Page {
-    /// Serial number of its stream.
+    /// Serial number of the page's stream.
     pub(super) serial: u32,
     /// Sequence number within the stream.
     number: u32,
-    /// Whether it is the first of its stream.
+    /// Whether the page is the first of its stream.
     pub(super) is_first: bool,
-    /// Whether a packet ends in it.
+    /// Whether a packet ends in the page.
     ends_packet: bool,
     /// The payload of the page.
     pub(super) body: Vec<u8>,
@@ -62,12 +62,13 @@ impl<R: Read> Pages<R> {
             if let Some(page) = self.parse()? {
                 return Ok(Some(page));
             }
-            // A damaged length field may have spanned whole pages: the search continues inside.
+            // A damaged length field may have spanned whole pages, so the search continues within
+            // them.
             self.at += MAGIC.len();
         }
     }
 
-    /// Returns the page that begins here if it is intact.
+    /// Returns the page that begins at the current position, if it is intact.
     fn parse(&mut self) -> io::Result<Option<Page>> {
         let header = self.fill(HEADER_BYTES)?;
         let Some(header) = header.first_chunk::<HEADER_BYTES>().copied() else {
@@ -104,7 +105,8 @@ impl<R: Read> Pages<R> {
         }))
     }
 
-    /// Returns the bytes that follow, at least `bytes` of them unless the file ends before.
+    /// Returns the bytes from the current position on, at least `bytes` of them unless the file
+    /// ends before.
     fn fill(&mut self, bytes: usize) -> io::Result<&[u8]> {
         let waiting = self.window.len() - self.at;
         if waiting < bytes {
@@ -192,6 +194,6 @@ const HEADER_BYTES: usize = 27;
 /// Bytes read at a time, unless more are needed.
 const READ_BYTES: usize = 8_192;
 
-/// An Opus packet has at most 62 kB; a comment header with pictures may have more but is not
-/// needed.
+/// The most bytes of a packet that continues over several pages. An Opus packet has at most 62 kB;
+/// a comment header with pictures may have more but is not needed.
 const MAX_OPEN_BYTES: usize = 1 << 20;

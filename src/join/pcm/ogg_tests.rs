@@ -1,4 +1,5 @@
-//! Ogg Opus files as they occur: damaged, truncated, concatenated, and with other channel mappings.
+//! Reading Ogg Opus files as they occur: damaged, truncated, concatenated, and with other channel
+//! mappings.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -36,7 +37,7 @@ fn packets_of(page: &[u8]) -> usize {
     segments.iter().filter(|bytes| **bytes < 255).count()
 }
 
-/// Writes packets of 20 ms as a stream with this header.
+/// Returns a file with this header and these packets of 20 ms as its only stream.
 fn stream(head: &[u8], packets: &[Vec<u8>]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut writer = PacketWriter::new(&mut file);
@@ -57,7 +58,8 @@ fn stream(head: &[u8], packets: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// Returns a header with this number of channels, without a pre-skip.
+/// Returns an identification header with this number of channels and channel mapping, without a
+/// pre-skip.
 fn head(channels: u8, family: u8, mapping: &[u8]) -> Vec<u8> {
     let mut head = b"OpusHead".to_vec();
     head.extend([1, channels, 0, 0]);
@@ -285,8 +287,8 @@ fn unplayable_ogg_file_is_refused_with_the_reason() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    /// However a file is damaged, cut or incomplete: reading it causes no panic and no error after
-    /// the header, and gives no more audio than the file holds.
+    /// However a file is damaged, cut or incomplete, reading it causes no panic and no error after
+    /// the header, and yields no more audio than the file holds.
     #[test]
     fn damaged_ogg_file_never_plays_more_than_it_holds(
         at in 0usize..9_000,

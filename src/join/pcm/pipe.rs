@@ -1,7 +1,7 @@
 //! Named pipes and devices, such as `<(arecord ...)` and `>(aplay ...)` of a shell.
 //!
-//! They are opened at their first use, by the thread that may block: opening a named pipe waits for
-//! the other side.
+//! They are opened at their first use, by the thread that may block, because opening a named pipe
+//! waits until another process opens its other end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Returns the pipe of this path, not opened yet.
+    /// Returns a handle to the pipe or device at this path, which is not opened yet.
     pub fn of(path: &Path) -> Pipe {
         Pipe {
             path: path.to_owned(),

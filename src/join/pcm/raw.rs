@@ -15,7 +15,7 @@ pub struct RawSource<R> {
 }
 
 impl<R: Read> RawSource<R> {
-    /// Reads raw PCM from `reader`.
+    /// Creates a source that reads raw PCM from `reader`.
     pub fn new(reader: R) -> RawSource<R> {
         RawSource {
             reader,
@@ -61,7 +61,7 @@ pub struct RawSink<W: Write> {
 }
 
 impl<W: Write> RawSink<W> {
-    /// Writes raw PCM to `writer`.
+    /// Creates a sink that writes raw PCM to `writer`.
     pub fn new(writer: W) -> RawSink<W> {
         RawSink {
             writer: BufWriter::new(writer),
@@ -74,7 +74,7 @@ impl<W: Write + Send> Sink for RawSink<W> {
         for sample in pcm {
             self.writer.write_all(&to_s16(*sample).to_le_bytes())?;
         }
-        // A listener may be waiting: nothing stays in the buffer.
+        // The reader of the pipe may play the audio live, so nothing stays in the buffer.
         Ok(self.writer.flush()?)
     }
 
@@ -92,7 +92,7 @@ mod tests {
     use super::super::tones::sine;
     use super::*;
 
-    /// Gives its bytes in groups of three, so that samples are split.
+    /// A reader that returns its bytes in groups of three, so that samples are split.
     struct Torn(Vec<u8>);
 
     impl Read for Torn {

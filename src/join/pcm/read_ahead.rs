@@ -1,9 +1,9 @@
 //! Reads the source ahead on a thread, into a bounded buffer from which the uplink takes frames
 //! without waiting.
 //!
-//! A file is read as fast as it is used. A live source (a microphone behind a pipe) has a clock of
-//! its own, and what it recorded before the connection is old: samples that stay in the buffer for
-//! a whole second are delay, and are dropped.
+//! A file is read as fast as its samples are used. A live source (a microphone behind a pipe) has a
+//! clock of its own, and what it recorded before the connection is old. Samples that a live source
+//! leaves in the buffer for a whole second are therefore delay, and are dropped.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use mixer::format::SAMPLE_RATE_HZ;
 
 use super::{PcmError, Source};
 
-/// The result of one pull.
+/// The result of [`ReadAhead::pull`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pull {
     /// The frame is filled; the last frame of a file is completed with silence.
@@ -91,7 +91,7 @@ impl ReadAhead {
         Pull::Full
     }
 
-    /// Returns why the source ended early, if it did; only the first call does.
+    /// Returns the error that ended the source early, if any. Only the first call returns it.
     pub fn take_error(&self) -> Option<PcmError> {
         self.shared.lock().error.take()
     }
@@ -99,7 +99,8 @@ impl ReadAhead {
 
 impl Drop for ReadAhead {
     fn drop(&mut self) {
-        // A reader that waits for space ends at once; one that waits for its input ends with it.
+        // A reading thread that waits for space ends at once; one that waits for its input ends
+        // when the input does.
         self.shared.lock().closed = true;
         self.shared.room.notify_one();
     }
@@ -114,15 +115,15 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Called at each pull; returns the number of samples to drop now.
+    /// Notes the level of the buffer at a pull; returns the number of samples to drop now.
     fn stale_samples(&mut self, store: &Store, frame_samples: usize) -> usize {
         let level_samples = store.pcm.len();
         let lowest_samples = self
             .lowest_samples
             .map_or(level_samples, |low| low.min(level_samples));
         self.lowest_samples = Some(lowest_samples);
-        // A buffer that is ever full is filled faster than real time: it is a file through a pipe,
-        // not live audio.
+        // A live source cannot fill the buffer, so one that does is a file through a pipe, of which
+        // nothing is dropped.
         self.was_full |= level_samples >= STORE_SAMPLES;
         self.seen_samples += frame_samples;
         if self.seen_samples < WINDOW_SAMPLES {
@@ -191,7 +192,7 @@ impl Reader {
         }
     }
 
-    /// Waits until there is space; returns `false` once the consumer has gone.
+    /// Appends samples once there is space for them; returns `false` if the consumer has gone.
     fn store(&self, pcm: &[f32]) -> bool {
         let mut store = self
             .shared
@@ -205,15 +206,15 @@ impl Reader {
     }
 }
 
-/// Two seconds: more than the 0.7 s that a pipe holds at this rate, so that a live source can never
-/// fill the buffer.
+/// The size of the buffer, two seconds: more than the 0.7 s that a pipe holds at this rate, so that
+/// a live source can never fill the buffer.
 const STORE_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
 
-/// How long a level must last before it counts as delay: longer than any irregularity of a sound
-/// card.
+/// How long the buffer must stay above a level before that level counts as delay: longer than any
+/// irregularity of a sound card.
 const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
-/// Samples of 10 ms.
+/// Samples read from the source at a time: 10 ms.
 const READ_SAMPLES: usize = 480;
 
 #[cfg(test)]
@@ -318,7 +319,7 @@ mod tests {
             assert_eq!(backlog.stale_samples(&store(30_000), 960), 0);
         }
         assert_eq!(backlog.stale_samples(&store(31_000), 960), 30_000 - 1_920);
-        // A level that drops in between shows that the buffer is needed.
+        // The level drops at times, which shows that the buffer is needed: nothing is dropped.
         for n in 0..50 {
             let level_samples = if n == 20 { 1_000 } else { 30_000 };
             assert_eq!(backlog.stale_samples(&store(level_samples), 960), 0);

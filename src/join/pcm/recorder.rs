@@ -1,7 +1,8 @@
-//! Downlink -> sink: a thread that writes, fed through a bounded queue, without gaps in time.
+//! Downlink -> sink: a thread writes the recording, fed through a bounded queue, so that a slow
+//! disk leaves silence but no gap in time.
 //!
-//! Each frame carries its position. What the queue drops because the sink stalls, and what was
-//! never recorded, is written as silence, so that one second of recording is one second.
+//! Each frame carries its position. Frames that the queue drops because the sink stalls, and times
+//! that were never recorded, are written as silence, so that one second of recording is one second.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tracing::warn;
 
 use super::{PcmError, Sink};
 
-/// The producer's end of a recording.
+/// The end of a recording to which the downlink hands its frames.
 pub struct Recorder {
     frames: Sender<Take>,
     at_samples: u64,
@@ -28,7 +29,8 @@ struct Take {
 impl Recorder {
     /// Starts a recording into `sink`.
     ///
-    /// - `limit_samples`: the exact length of the recording if it is finished after that time.
+    /// - `limit_samples`: the exact length at which the recording is cut off; `None` if there is no
+    ///   limit.
     ///
     /// # Errors
     /// The system's error if it starts no thread.
@@ -69,7 +71,7 @@ impl Recorder {
         }
     }
 
-    /// Appends silence.
+    /// Appends `samples` samples of silence.
     pub fn silence(&mut self, samples: u64) {
         self.at_samples += samples;
     }
@@ -79,7 +81,7 @@ impl Recorder {
         !self.outcome.is_empty()
     }
 
-    /// Writes everything and completes the file; waits for that for a limited time.
+    /// Waits, for a limited time, until all frames are written and the file is complete.
     ///
     /// # Errors
     /// [`PcmError`] when any of it could not be written.
@@ -121,8 +123,8 @@ fn write(
     sink.finish()
 }
 
-/// Two seconds: a disk may stall that long; a reader of standard output that is further behind has
-/// stopped reading.
+/// The bound of the queue to the writing thread, two seconds: a disk may stall that long, and a
+/// reader of standard output that is further behind has stopped reading.
 const LINK_FRAMES: usize = 100;
 
 /// The longest wait for a slow disk, or for a reader of standard output that has stopped.

@@ -1,4 +1,5 @@
-//! Converts any sample rate to 48 kHz as a stream, without changing duration or start.
+//! Converts audio of any sample rate to 48 kHz, piece by piece, without changing its duration or
+//! its start.
 
 use mixer::format::SAMPLE_RATE_HZ;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
@@ -102,7 +103,8 @@ impl ToEngineRate {
     }
 }
 
-/// Returns the input samples of one step: about a thousand, in whole periods of both rates.
+/// Returns the number of input samples that are converted at a time: about a thousand, in whole
+/// periods of both rates.
 ///
 /// The number is always even: the filter's middle then falls on a sample, and the delay that is
 /// removed is exact.
@@ -115,7 +117,8 @@ fn step_samples(rate_hz: u32) -> usize {
     WISHED_SAMPLES.next_multiple_of(pair)
 }
 
-/// Large enough for a steep filter, small enough for a short step.
+/// The wished number of input samples per step: large enough for a steep filter, small enough for a
+/// short step.
 const WISHED_SAMPLES: usize = 1_024;
 
 fn unsupported(rate_hz: u32) -> PcmError {
@@ -151,7 +154,8 @@ mod tests {
                 (amplitude(&out[..48_000], 440.0) - 0.5).abs() < 0.01,
                 "{rate_hz} Hz"
             );
-            // In phase with the original: no delay was added or removed.
+            // The output is compared in phase with the original: no delay may have been added or
+            // removed.
             let error = out[4_800..43_200]
                 .iter()
                 .zip(&sine(440.0, 48_000, 48_000)[4_800..43_200])

@@ -1,5 +1,5 @@
-//! A recording stays in a temporary file until the client has joined, so that an unreachable server
-//! does not cost an older recording.
+//! Keeps a recording in a temporary file until the client has joined, so that an unreachable server
+//! does not destroy an older recording of the same name.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::PcmError;
 
-/// A temporary file that either replaces another file or is removed.
+/// A temporary file that [`TempFile::keep`] renames; otherwise it is removed when dropped.
 #[derive(Debug)]
 pub struct TempFile {
     at: PathBuf,
@@ -16,7 +16,8 @@ pub struct TempFile {
 }
 
 impl TempFile {
-    /// Creates a temporary file that is to become `wanted`. A pipe or a device is written directly.
+    /// Chooses a temporary path next to `wanted`. If `wanted` is a pipe or a device, its own path
+    /// is used.
     pub fn new(wanted: &Path) -> TempFile {
         let is_special = fs::metadata(wanted).is_ok_and(|found| !found.is_file());
         let at = if is_special {

@@ -14,8 +14,8 @@ use super::{PcmError, Sink, Source};
 pub struct WavSource<R> {
     reader: R,
     header: WavHeader,
-    /// Bytes of samples still to be read; more than the file has if its size is unknown or it is
-    /// truncated.
+    /// Bytes of samples still to be read, according to the header. The file may have fewer, if its
+    /// size is unknown or it is truncated.
     left_bytes: u64,
     converter: ToEngineRate,
     ready: Vec<f32>,
@@ -24,7 +24,7 @@ pub struct WavSource<R> {
 }
 
 impl<R: Read + Seek> WavSource<R> {
-    /// Reads the header.
+    /// Reads the header of a WAV file to play.
     ///
     /// # Errors
     /// [`PcmError`] when it is no WAV header, or of a format that cannot be played.
@@ -41,7 +41,7 @@ impl<R: Read + Seek> WavSource<R> {
         })
     }
 
-    /// Converts the next part of the file into `ready`.
+    /// Reads the next part of the file and converts it into `ready`.
     fn refill(&mut self) -> Result<(), PcmError> {
         self.ready.clear();
         self.given_samples = 0;
@@ -57,7 +57,7 @@ impl<R: Read + Seek> WavSource<R> {
         Ok(())
     }
 
-    /// Reads the next frames; none at the end.
+    /// Reads the next frames as mono samples; none at the end of the file.
     ///
     /// A file that is shorter than its header says ends where it stops, for instance one that was
     /// written to a pipe or whose recorder was killed.
@@ -112,7 +112,7 @@ pub struct WavSink<W: Write + Seek> {
 }
 
 impl<W: Write + Seek> WavSink<W> {
-    /// Writes the header.
+    /// Starts a WAV file: writes its header.
     ///
     /// # Errors
     /// [`PcmError`] when it cannot be written.
@@ -163,10 +163,11 @@ pub(super) fn to_s16(sample: f32) -> i16 {
 /// Bytes read at a time, unless a single frame has more.
 const READ_BYTES: usize = 16_384;
 
-/// The header counts bytes in 32 bits.
+/// The most samples of a recording: the header counts bytes in 32 bits.
 const MAX_SAMPLES: usize = (u32::MAX as usize - 1_000) / 2;
 
-/// The header is updated this often, so that even a killed recorder leaves a playable file.
+/// How many samples are written between two updates of the header, so that even a killed recorder
+/// leaves a playable file.
 const FLUSH_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::PcmError;
 
-/// What a WAV header says about the samples.
+/// The content of a WAV header: where the samples are, and their format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WavHeader {
     /// The format of the samples.
@@ -41,10 +41,10 @@ pub struct WavFormat {
 /// The encoding of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Little-endian integers of 1 to 4 bytes: one byte is unsigned, otherwise they are signed.
+    /// Little-endian integers of 1 to 4 bytes. Those of one byte are unsigned, all others signed.
     ///
-    /// If there are fewer valid bits than the bytes hold, they are the upper ones, so that full
-    /// scale is always that of the bytes.
+    /// If fewer bits are valid than the bytes hold, the valid bits are the upper ones: full scale
+    /// is always that of the bytes.
     Pcm {
         /// Bytes per sample.
         bytes: usize,
@@ -78,9 +78,9 @@ pub enum WavError {
     /// The `fmt ` chunk is too short.
     #[error("the format chunk of the WAV file has {bytes} bytes; {needed} are needed")]
     ShortFormat {
-        /// Bytes it has.
+        /// The number of bytes that the chunk has.
         bytes: usize,
-        /// Bytes it needs.
+        /// The number of bytes that the chunk needs.
         needed: usize,
     },
     /// The format has zero channels.
@@ -178,7 +178,7 @@ impl WavFormat {
         self.channels * self.encoding.bytes()
     }
 
-    /// Parses a `fmt ` chunk, of which only the start may be given.
+    /// Parses a `fmt ` chunk. Only the start of the chunk need be given.
     fn parse(chunk: &[u8]) -> Result<WavFormat, WavError> {
         let short = |needed| WavError::ShortFormat {
             bytes: chunk.len(),
@@ -212,7 +212,8 @@ impl WavFormat {
         let encoding = match (tag, bits) {
             (PCM, 8..=32) => {
                 let bytes = usize::from(bits).div_ceil(8);
-                // A larger alignment counts if the byte rate confirms it.
+                // An alignment larger than the samples need is believed only if the byte rate
+                // agrees with it.
                 let confirmed = u64::from(rate_hz) * u64::from(align) == u64::from(byte_rate);
                 let is_wider = confirmed && (bytes..=4).contains(&aligned_bytes);
                 Encoding::Pcm {
@@ -298,7 +299,7 @@ fn skip_rest<R: Read + Seek>(reader: &mut R, bytes: u32, read: usize) -> io::Res
 
 /// Whether the rest of the file consists of whole chunks; restores the position.
 ///
-/// This tells an empty recording from one whose size was never filled in.
+/// If they do, a size of zero means an empty recording; otherwise the size was never filled in.
 fn rest_is_chunks<R: Read + Seek>(reader: &mut R) -> io::Result<bool> {
     let start = reader.stream_position()?;
     let end = reader.seek(SeekFrom::End(0))?;
@@ -350,7 +351,7 @@ const A_LAW: u16 = 6;
 const MU_LAW: u16 = 7;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// What follows the number in the GUID of a sub-format with a registered number.
+/// The bytes that follow the format number in the GUID of a sub-format with a registered number.
 const SUB_FORMAT_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
 
 /// Bytes of a `fmt ` chunk up to its alignment, and up to the end of its sub-format.
@@ -371,5 +372,6 @@ const UNKNOWN_SIZES: [u32; 6] = [
     0x8000_0000,
 ];
 
-/// Chunks that may follow an odd chunk without a pad byte.
+/// Identifiers of chunks that tell, directly after a chunk of odd size, that its pad byte is
+/// missing.
 const UNPADDED: [&[u8]; 4] = [b"data", b"fmt ", b"fact", b"LIST"];

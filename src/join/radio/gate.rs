@@ -1,7 +1,8 @@
-//! The gate of a push-to-talk client: decides which frames of the source are sent, those while a
-//! key is pressed or those of a voice.
+//! The gate of a push-to-talk client: decides which frames of the source are sent, either those
+//! while a key is pressed or those that contain a voice.
 //!
-//! [`Gate`] is the control side's end, [`UplinkGate`] the uplink's.
+//! The control side opens and closes the [`Gate`]; the uplink asks its [`UplinkGate`] about each
+//! frame.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mixer::Level;
 use mixer::format::SAMPLE_RATE_HZ;
 
-/// Opens or closes the uplink; closed at first. One thread changes it, the uplink reads it at each
-/// frame.
+/// Opens and closes the uplink of a client; closed at first. One thread changes it, and the uplink
+/// reads it at each frame.
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// The number of changes: odd is open. A key that is pressed and released between two frames
-    /// still changes it.
+    /// The number of changes so far; the gate is open if it is odd. A press and a release between
+    /// two frames are thus still noticed.
     turns: AtomicU32,
 }
 
@@ -25,7 +26,7 @@ impl Gate {
         self.turn(true);
     }
 
-    /// Closes the gate: only what was said before is still sent.
+    /// Closes the gate. What was said before is still sent.
     pub fn shut(&self) {
         self.turn(false);
     }
@@ -51,18 +52,19 @@ fn is_open(turns: u32) -> bool {
     turns % 2 == 1
 }
 
-/// What happens to a frame.
+/// What the uplink does with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// The frame is sent.
     Send,
-    /// The frame is sent after the kept frames, which hold the start of the word.
+    /// The frame is sent after the frames kept before it, which hold the start of the word.
     SendWithKept,
     /// The frame is not sent.
     Drop,
 }
 
-/// What the control side must know about a frame.
+/// The changes that the control side must know about: whether a voice, or the sending of packets,
+/// starts or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Turn {
     /// A voice starts (`true`) or ends with this frame.
@@ -77,20 +79,21 @@ pub struct UplinkGate {
     gate: Arc<Gate>,
     seen_turns: u32,
     is_sending: bool,
-    /// With a key: how much of what was said before its release remains to be sent.
+    /// With a key: the number of samples, said before the key was released, that remain to be sent.
     tail_samples: usize,
-    /// Only without a key.
+    /// Detects a voice; `None` with a key.
     voice: Option<Voice>,
     kept: VecDeque<Vec<f32>>,
 }
 
 impl UplinkGate {
-    /// Sends while the gate is open.
+    /// Creates the uplink's end for a key: frames are sent while the gate is open.
     pub fn key(gate: Arc<Gate>) -> UplinkGate {
         UplinkGate::new(gate, None)
     }
 
-    /// Sends while the gate is open and the source is louder than `threshold_db`, dBFS.
+    /// Creates the uplink's end for voice operation: frames are sent while the gate is open and the
+    /// source is louder than `threshold_db`, in dBFS.
     pub fn voice(gate: Arc<Gate>, threshold_db: f32) -> UplinkGate {
         UplinkGate::new(gate, Some(Voice::new(threshold_db)))
     }
@@ -106,13 +109,13 @@ impl UplinkGate {
         }
     }
 
-    /// Whether every frame would be dropped, so that a file need not be read further.
+    /// Whether every frame would be dropped: a file then need not be read further.
     pub fn is_waiting(&self) -> bool {
         let turns = self.gate.turns();
         self.voice.is_none() && !self.is_sending && turns == self.seen_turns && !is_open(turns)
     }
 
-    /// Decides about one frame.
+    /// Decides what the uplink does with one frame, and reports what changes.
     ///
     /// - `waiting_samples`: samples that the source has buffered, which were said but not sent yet.
     pub fn frame(&mut self, pcm: &[f32], level: Level, waiting_samples: usize) -> (Fate, Turn) {
@@ -136,7 +139,7 @@ impl UplinkGate {
         (fate, turn)
     }
 
-    /// Reports that the source had no samples for a frame of this length.
+    /// Takes note that the source had no samples for a frame of this length; returns what changes.
     pub fn dry(&mut self, samples: usize) -> Turn {
         let turns = self.look();
         let mut turn = Turn::default();
@@ -153,7 +156,7 @@ impl UplinkGate {
         turn
     }
 
-    /// Reports that there is nothing to send, or no connection.
+    /// Takes note that there is nothing to send, or no connection; returns what changes.
     pub fn idle(&mut self) -> Turn {
         self.look();
         self.kept.clear();
@@ -164,7 +167,7 @@ impl UplinkGate {
         }
     }
 
-    /// Takes the kept frames, the oldest first.
+    /// Removes and returns the kept frames, the oldest first.
     pub fn take_kept(&mut self) -> VecDeque<Vec<f32>> {
         std::mem::take(&mut self.kept)
     }
@@ -175,8 +178,8 @@ impl UplinkGate {
             return true;
         }
         if self.is_sending && is_open(before) {
-            // The key was released after the last frame: this frame and the buffered ones were said
-            // before.
+            // The key was released after the previous frame, so this frame and the buffered ones
+            // were said before the release.
             self.tail_samples = (samples + waiting_samples).min(MAX_TAIL_SAMPLES);
         }
         let wanted = self.is_sending && self.tail_samples > 0;
@@ -184,13 +187,13 @@ impl UplinkGate {
         wanted
     }
 
-    /// Reads the gate. A press that ended before it was seen is reported as the end of a
+    /// Reads the gate. A press that ended before the uplink saw it is reported as the end of a
     /// talk-spurt.
     fn look(&mut self) -> u32 {
         let turns = self.gate.turns();
         let missed = turns.wrapping_sub(self.seen_turns) > 1 && !is_open(turns);
         self.seen_turns = turns;
-        // Nothing of that talk-spurt was sent: it ends with the next frame.
+        // Nothing of that talk-spurt was sent, so its end is reported with the next frame.
         self.is_sending |= missed && self.voice.is_none();
         turns
     }
@@ -235,7 +238,7 @@ impl Voice {
         }
     }
 
-    /// Evaluates the level of the next samples; returns whether a voice starts or ends.
+    /// Takes the level of the next samples; returns `true` if a voice starts, `false` if it ends.
     fn hear(&mut self, level: Level, samples: usize) -> Option<bool> {
         let level_db = match level == Level::SILENCE {
             true => f32::NEG_INFINITY,
@@ -267,26 +270,28 @@ impl Voice {
 
 const MS: usize = SAMPLE_RATE_HZ as usize / 1_000;
 
-/// The most that is sent after the release. A longer backlog is not a sound card's delay but a file
-/// through a pipe.
+/// The most samples that are sent after the release. A longer backlog is not a sound card's delay
+/// but a file through a pipe.
 pub const MAX_TAIL_SAMPLES: usize = 200 * MS;
 
 /// How long a sound must be loud before it counts as a voice: longer than a click.
 const ATTACK_SAMPLES: usize = 40 * MS;
 
-/// How long it must be quiet before the voice has ended: longer than the pauses within a sentence.
+/// How long the source must be quiet before the voice has ended: longer than the pauses within a
+/// sentence.
 const HANG_SAMPLES: usize = 800 * MS;
 
-/// How long a voice may stay below the level at which it would start. A sound that goes on like
-/// that is background noise, such as an engine or a fan, and would hold the floor for ever: a
+/// How long a voice may stay below the level at which it would start. A sound that stays there
+/// longer is background noise, such as an engine or a fan, and would hold the floor for ever. A
 /// person who speaks exceeds the threshold at least once in a sentence.
 const LULL_SAMPLES: usize = 3_000 * MS;
 
-/// How much before the detection of a voice is sent: a soft consonant at its start, and the time of
-/// the detection. The server buffers 300 ms of what arrives before the floor is granted.
+/// How many samples before the detection of a voice are sent: they hold a soft consonant at its
+/// start, and cover the time that the detection takes. The server buffers 300 ms of what arrives
+/// before the floor is granted.
 const LOOK_BACK_SAMPLES: usize = 200 * MS;
 
-/// How far below the threshold an ongoing voice may fall.
+/// How far below the threshold the level may fall before a voice that has started counts as quiet.
 const HYSTERESIS_DB: f32 = 6.0;
 
 #[cfg(test)]
@@ -318,7 +323,7 @@ mod tests {
         assert_eq!(next(0), (Fate::Send, Turn::default()));
         gate.shut();
         for _ in 0..3 {
-            // This frame and the two buffered behind it.
+            // The frame of the release and the two frames buffered behind it are sent.
             assert_eq!(next(2 * FRAME), (Fate::Send, Turn::default()));
         }
         assert_eq!(next(2 * FRAME), (Fate::Drop, sending(false)));
@@ -416,7 +421,7 @@ mod tests {
             (Fate::Drop, sending(false))
         );
         gate.open();
-        // The kept part of what was said meanwhile is sent first.
+        // The frames kept while the gate was closed are sent first.
         assert_eq!(
             switch.frame(&PCM, loud(20), 0),
             (Fate::SendWithKept, sending(true))

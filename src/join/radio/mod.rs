@@ -35,7 +35,8 @@ use gate::Gate;
 use server_events::ServerEvent;
 use state_machine::{Input, RadioAction, RadioMachine, Trigger};
 
-/// Push-to-talk of one client: the state machine, its gate and its requests to the server.
+/// Push-to-talk of one client: connects the state machine to its gate and sends its requests to the
+/// server.
 pub struct PttController {
     machine: RadioMachine,
     gate: Arc<Gate>,
@@ -43,7 +44,7 @@ pub struct PttController {
     answers: UnboundedReceiver<Value>,
 }
 
-/// A request that the requester is to send to the server.
+/// A request that the [`FloorRequester`] is to send to the server.
 #[derive(Debug)]
 enum FloorOrder {
     Request(u64),
@@ -51,8 +52,8 @@ enum FloorOrder {
 }
 
 impl PttController {
-    /// Creates the controller for a participant of `room`; a task sends the requests as long as it
-    /// lives.
+    /// Creates the controller for a participant of `room`. A task of its own sends its requests, as
+    /// long as the controller lives.
     ///
     /// - `gate`: the gate of the uplink.
     pub fn new(room: &str, trigger: Trigger, gate: Arc<Gate>, controls: Controls) -> PttController {
@@ -75,7 +76,8 @@ impl PttController {
         }
     }
 
-    /// Reports that a connection with this participant id exists.
+    /// Tells the state machine that a connection exists, in which the participant has this id;
+    /// returns the events to print.
     pub fn connected(&mut self, own: Option<String>) -> Vec<Value> {
         self.machine.call(own);
         self.take(Input::Connected)
@@ -99,8 +101,8 @@ impl PttController {
         news
     }
 
-    /// Waits for an answer over HTTP or for a deadline; returns the events to print. Cancelling the
-    /// wait loses nothing.
+    /// Waits for a response to a request over HTTP, or for a deadline; returns the events to print.
+    /// Cancelling the wait loses nothing.
     pub async fn next(&mut self) -> Vec<Value> {
         let deadline = self.machine.deadline();
         let due = async {
@@ -128,7 +130,8 @@ impl PttController {
     }
 }
 
-/// Sends the requests one after the other: an abandoned request must not overtake its release.
+/// Sends floor requests and releases one after the other: a release must not overtake the request
+/// that it withdraws.
 struct FloorRequester {
     controls: Controls,
     floor_orders: UnboundedReceiver<FloorOrder>,
@@ -178,5 +181,5 @@ impl FloorRequester {
     }
 }
 
-/// An open data channel accepts a message at once.
+/// The time limit for sending a command: an open data channel accepts a message at once.
 const SAY_TIMEOUT: Duration = Duration::from_millis(500);

@@ -23,25 +23,25 @@ pub enum MonitoredRoomError {
         "invalid room name {given:?}: a room name must have 1 to 64 ASCII letters, digits, dots, dashes or underscores and must not start with a dot"
     )]
     Name {
-        /// What was given.
+        /// The name that was given.
         given: String,
     },
     /// The gain is invalid.
     #[error("invalid gain {given:?}: it must be from -60 to 12 dB")]
     Gain {
-        /// What was given.
+        /// The gain that was given.
         given: String,
     },
     /// The priority is invalid.
     #[error("invalid priority {given:?}: it must be a whole number from 0 to 255")]
     Priority {
-        /// What was given.
+        /// The priority that was given.
         given: String,
     },
 }
 
 impl MonitoredRoom {
-    /// The room's name.
+    /// The name of the room to monitor.
     pub fn room(&self) -> &str {
         &self.room
     }
@@ -104,7 +104,7 @@ impl FromStr for MonitoredRoom {
 /// Returns the command that makes these the only monitored rooms.
 pub fn command(monitored: &[MonitoredRoom]) -> String {
     let rooms: Vec<Value> = monitored.iter().map(MonitoredRoom::to_json).collect();
-    // The id is no number, so that the response is not taken for that to a floor request.
+    // The id is not a number, so that the response is not taken for that to a floor request.
     json!({ "command": "monitor", "rooms": rooms, "id": "listen" }).to_string()
 }
 

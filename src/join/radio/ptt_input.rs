@@ -29,19 +29,19 @@ pub enum KeyEvent {
     Press,
     /// The key was released.
     Release,
-    /// The key was toggled.
+    /// The key was toggled: pressed if it was released, and released if it was pressed.
     Toggle,
     /// The list of monitored rooms was replaced.
     Monitor(Vec<MonitoredRoom>),
 }
 
-/// A line that is no command.
+/// Why a line on standard input is not a valid command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyEventError {
     /// The line has an unknown command.
     #[error("unknown command {given:?}: use press, release, monitor ROOM,... or an empty line")]
     Unknown {
-        /// What was given.
+        /// The line that was given.
         given: String,
     },
     /// The list of rooms is invalid.
@@ -71,7 +71,7 @@ impl FromStr for KeyEvent {
     }
 }
 
-/// The source of key events.
+/// Reads the events of the push-to-talk key from signals and standard input.
 pub struct PttInput {
     lines: Option<Receiver<String>>,
     press: Signal,
@@ -79,9 +79,11 @@ pub struct PttInput {
 }
 
 impl PttInput {
-    /// Installs the handlers at once, because before that the signals would end the process.
+    /// Installs the signal handlers at once, because without them the signals would end the
+    /// process, and starts to read standard input.
     ///
-    /// - `stdin`: whether standard input is the key, rather than audio.
+    /// - `stdin`: whether standard input carries commands of the key. Otherwise it carries audio
+    ///   and is not read.
     ///
     /// # Errors
     /// The system's error if it installs no handler or starts no thread.
@@ -115,7 +117,8 @@ impl PttInput {
     }
 }
 
-/// Waits for the next line; `None` at the end, and never returns without a reader.
+/// Waits for the next line of standard input; `None` at its end. Never returns if standard input is
+/// not read.
 async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
     match lines {
         Some(lines) => lines.recv().await,
@@ -123,8 +126,8 @@ async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
     }
 }
 
-/// Reads standard input on a thread of its own: blocked on a read, it does not delay the end of the
-/// process.
+/// Reads standard input on a thread of its own, which does not delay the end of the process while
+/// it waits for input.
 fn read_stdin() -> std::io::Result<Receiver<String>> {
     let (read, lines) = mpsc::channel(LINES);
     thread::Builder::new()
@@ -140,7 +143,8 @@ fn read_stdin() -> std::io::Result<Receiver<String>> {
     Ok(lines)
 }
 
-/// Bound of the queue from the thread; when it is full, the writer of the lines has to wait.
+/// Bound of the queue of lines that were read; when it is full, the writer of standard input has to
+/// wait.
 const LINES: usize = 16;
 
 #[cfg(test)]

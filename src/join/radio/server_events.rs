@@ -1,4 +1,4 @@
-//! The server's events that a radio must understand, and the lines that `--events` prints.
+//! The server's events that push-to-talk needs, and the lines that `--events` prints.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use super::super::whip_client::FloorReply;
 pub enum ServerEvent {
     /// The floor is granted to this participant.
     Granted {
-        /// The id of the request; `None` if the grant comes after its response.
+        /// The id of the request; `None` if the floor is granted later than in the response to the
+        /// request.
         id: Option<u64>,
     },
-    /// The request waits in the queue.
+    /// The floor request waits in the queue.
     Queued {
         /// The id of the request.
         id: Option<u64>,
     },
-    /// The request is denied.
+    /// The floor request is denied.
     Denied {
         /// The id of the request.
         id: Option<u64>,
     },
-    /// The request did not reach the server, or the server did not understand it.
+    /// The request did not reach the server, or the server refused it with an error.
     Failed {
         /// The id of the request.
         id: Option<u64>,
@@ -41,7 +42,7 @@ pub enum ServerEvent {
     Revoked {
         /// The room.
         room: String,
-        /// The participant.
+        /// The participant whose floor is revoked.
         who: String,
         /// The time until the participant is no longer heard.
         grace: Duration,
@@ -55,7 +56,7 @@ pub enum ServerEvent {
     Stopped {
         /// The room.
         room: String,
-        /// The participant.
+        /// The participant who has released the floor.
         who: String,
     },
     /// The settings of a room.
@@ -77,7 +78,7 @@ impl ServerEvent {
             "floor_granted" => ServerEvent::Granted { id },
             "floor_queued" => ServerEvent::Queued { id },
             "floor_denied" => ServerEvent::Denied { id },
-            // An older server knows neither the command nor floor control.
+            // An older server has no floor control and does not know the command.
             "error" if message.kind.as_deref() == Some(INVALID) => ServerEvent::NoFloor { id },
             "error" => ServerEvent::Failed {
                 id,
@@ -86,7 +87,8 @@ impl ServerEvent {
                     _ => "refused",
                 },
             },
-            // Without a number of the talk-spurt it concerns audio sent before the request.
+            // Without the number of a talk-spurt, the event concerns audio that was sent before the
+            // request.
             "floor_revoked" if message.burst.is_some() => ServerEvent::Revoked {
                 room: room()?,
                 who: message.participant?,
@@ -124,27 +126,30 @@ struct Message {
     grace_ms: Option<u64>,
 }
 
-/// A participant id; the event `joined` has the whole participant instead.
+/// Reads a participant id. The event `joined` has a whole participant in its place, which becomes
+/// `None`.
 fn text<'de, D: serde::Deserializer<'de>>(given: D) -> Result<Option<String>, D::Error> {
     let value = Option::<Value>::deserialize(given)?;
     Ok(value.and_then(|value| value.as_str().map(str::to_owned)))
 }
 
-/// Returns a message as one line; `None` if it is no JSON object.
+/// Returns a message as one printable line; `None` if it is not a JSON object.
 pub fn line(message: &str) -> Option<String> {
     serde_json::from_str::<serde_json::Map<String, Value>>(message).ok()?;
-    // Line breaks occur only outside of strings, where a space means the same. The only control
-    // characters inside JSON strings are those of C1, which could disturb a terminal.
+    // In JSON, line breaks occur only outside of strings, where a space means the same. The only
+    // control characters inside strings are those of C1, which could disturb a terminal.
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     Some(message.chars().map(plain).collect())
 }
 
-/// Whether a message has no lasting content: levels, which come several times a second.
+/// Whether a message has no lasting content, which is true of `levels`: they come several times a
+/// second.
 pub fn is_passing(message: &str) -> bool {
     serde_json::from_str::<Message>(message).is_ok_and(|message| message.event == "levels")
 }
 
-/// Returns a response over HTTP as the event that the data channel would have carried.
+/// Returns the response to a floor request over HTTP as the event that the data channel would have
+/// carried.
 pub fn of_http(id: u64, reply: &FloorReply) -> Value {
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     let (event, keys): (_, &[&str]) = match reply.status {
@@ -165,7 +170,7 @@ pub fn of_http(id: u64, reply: &FloorReply) -> Value {
     line
 }
 
-/// Returns a request that failed on its way as the error that the server would have sent.
+/// Returns the error event that is printed for a request that did not reach the server.
 pub fn failed(id: u64, detail: &str) -> Value {
     json!({ "event": "error", "type": UNREACHABLE, "detail": detail, "id": id })
 }

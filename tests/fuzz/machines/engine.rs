@@ -20,13 +20,13 @@ use mixer::{
 
 use super::{MOST_TICKS, Operations};
 
-/// Applies joins, leaves, settings and packets twice, the second time with the first participant's
-/// voice inverted. That participant must not hear a difference, and no participant may hear
-/// anything above the ceiling.
+/// Runs the same joins, leaves, settings and packets twice, the second time with the first
+/// participant's voice inverted. The first participant must not hear a difference, and no
+/// participant may hear anything above the ceiling.
 ///
-/// The voices are either so quiet that no limiter acts, and then the two runs may differ only by
-/// rounding; or they are loud, and then only the ceiling is checked, because the end of a limiter's
-/// hold depends on the last bit of a peak.
+/// The voices are either quiet or loud. If they are quiet, no limiter acts, and the two runs may
+/// differ only by rounding. If they are loud, only the ceiling is checked, because the end of a
+/// limiter's hold depends on the last bit of a peak.
 pub fn engine(bytes: &[u8]) {
     let loud = bytes.first().is_some_and(|first| first & 4 != 0);
     if loud {
@@ -41,13 +41,16 @@ pub fn engine(bytes: &[u8]) {
     }
 }
 
-/// +12 dBFS: libopus does not clip either.
+/// The amplitude of loud voices, +12 dBFS: a decoder may return that, because libopus does not clip
+/// either.
 const LOUDEST: f32 = 4.0;
 
-/// With every place taken and every gain at +12 dB the sum is still below the limiter's knee.
+/// The amplitude of quiet voices: with every place taken and every gain at +12 dB the sum is still
+/// below the limiter's knee.
 const QUIETEST: f32 = KNEE / (4.0 * (PLACES + 1) as f32);
 
-/// Performs the operations; returns what the first participant heard.
+/// Performs the operations in `bytes` with voices of this amplitude; returns what the first
+/// participant heard.
 fn perform(bytes: &[u8], amplitude: f32) -> Vec<f32> {
     let mut operations = Operations(bytes);
     let (layout, tick) = operations.layout();
@@ -211,7 +214,8 @@ impl Stage {
         }
     }
 
-    /// Replaces the personal gains of one participant: it hears two others quieter, or not at all.
+    /// Replaces the personal gains of one participant, which then hears up to two others quieter or
+    /// not at all.
     fn set_gains(&mut self, listener: u32, what: u32, value: u8) {
         let quieter = |talker: u32, value: u8| {
             let gain = Gain::linear(f32::from(value >> 4) / 16.0);
@@ -230,7 +234,7 @@ impl Stage {
         self.apply(Command::SetGains(id, Box::new(change)));
     }
 
-    /// Sends each participant's packet of one tick, with a voice that lasts.
+    /// Sends a packet of each participant for one tick, in which a lasting voice goes on.
     fn everybody_talks(&mut self, operation: u8) {
         let number = self.slot / self.settings.tick.slots() as u64;
         let samples = self.settings.tick.samples() as u64;
@@ -272,7 +276,7 @@ impl Stage {
     }
 }
 
-/// A tone whose pitch and level are given by the payload.
+/// A fake decoder: a tone whose pitch and level are given by the payload.
 struct Voice {
     amplitude: f32,
     channels: usize,
@@ -313,7 +317,8 @@ impl Decode for Voice {
     }
 }
 
-/// A fake encoder: checks the frames that it is given, and keeps them for the first participant.
+/// A fake encoder that checks the frames that it is given, and keeps those for the first
+/// participant.
 struct Ear(Option<Arc<Mutex<Vec<f32>>>>);
 
 impl Encode for Ear {
@@ -343,7 +348,8 @@ impl Encode for Ear {
     }
 }
 
-/// Counts the participants that come back; no packet may name its receiver as a contributor.
+/// Counts the participants that the engine gives back, and checks that no packet names its receiver
+/// as a contributor.
 #[derive(Default)]
 struct Outlet {
     participants: usize,

@@ -60,12 +60,12 @@ impl<'a> Operations<'a> {
     }
 }
 
-/// Ticks run for one input: enough for any delay to show, few enough for thousands of inputs per
-/// second.
+/// The most ticks that are run for one input: enough for any delay to show, few enough for
+/// thousands of inputs per second.
 const MOST_TICKS: usize = 300;
 
-/// Pushes packets with any sequence number, time, source and content at any time, and pulls frames
-/// in between.
+/// Fuzzes the playout: pushes packets with any sequence number, time, source and content at any
+/// time, and pulls frames in between.
 ///
 /// Half of the inputs use libopus; the other half use a fake decoder, which makes them twenty times
 /// faster.
@@ -185,14 +185,15 @@ fn pull(playout: &mut Playout, now: Time, frame: &mut Frame) {
     }
 }
 
-/// Decodes any payloads in a row with one decoder, with and without losses in between.
+/// Fuzzes the decoder: decodes any payloads one after the other, with and without losses in
+/// between.
 pub fn decoder(bytes: &[u8]) {
     let mut operations = Operations(bytes);
     let (layout, _) = operations.layout();
     let channels = layout.channels();
     let mut decoder = OpusDecoder::new(layout);
     let mut pcm = vec![f32::NAN; MAX_PACKET_SAMPLES * channels];
-    // Decoding takes the time: one input must stay below a second.
+    // The number of payloads is limited so that decoding one input stays below a second.
     for _ in 0..200 {
         let Some(operation) = operations.next() else {
             return;

@@ -1,4 +1,4 @@
-//! WAV files as recorders, converters and pipes write them, built byte by byte.
+//! Reading WAV files as recorders, converters and pipes write them, built byte by byte.
 
 mod properties;
 
@@ -21,7 +21,7 @@ struct File {
     bytes: u16,
     /// Bits per sample in the header.
     bits: u16,
-    /// Bits that are used, the upper ones.
+    /// The number of upper bits that are used (valid bits in the header).
     valid_bits: u16,
     byte_rate: Option<u32>,
     align: Option<u16>,
@@ -30,7 +30,7 @@ struct File {
     extensible: bool,
     /// Chunks before the format chunk.
     before: Vec<u8>,
-    /// Size of the samples in the header.
+    /// Size of the samples that the header claims; `None` for the real size.
     size: Option<u32>,
     /// Bytes after the samples.
     after: Vec<u8>,
@@ -152,7 +152,7 @@ fn play(bytes: Vec<u8>) -> Result<Vec<f32>, PcmError> {
     read_all(&mut WavSource::new(Cursor::new(bytes))?)
 }
 
-/// Asserts that the file plays completely, at its level, and that nothing else is heard.
+/// Asserts that the whole file plays as the tone at its level, without any other sound.
 fn plays(file: &File, what: &str) {
     let pcm = play(file.bytes()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(pcm.len(), FRAMES, "{what}");
@@ -214,7 +214,8 @@ fn wav_valid_bits_are_the_upper_bits_of_their_container() {
             &file.extensible(),
             &format!("{valid_bits} of {bytes} bytes"),
         );
-        // The older form, in which only the alignment tells the size of the container.
+        // The older form of header, in which only the alignment tells the size of a sample's
+        // container.
         let file = File {
             bytes,
             ..File::pcm(valid_bits)
@@ -239,7 +240,7 @@ fn wav_file_whose_size_was_never_filled_in_plays_to_the_end_of_the_file() {
             plays(&file, &format!("{size:?}"));
         }
     }
-    // RF64 whose 64-bit size was not filled in either.
+    // An RF64 file whose 64-bit size was never filled in.
     let mut bytes = File {
         id: b"RF64",
         size: Some(u32::MAX),
@@ -420,7 +421,7 @@ fn incomplete_wav_file_is_refused_with_the_reason() {
     }
 }
 
-/// Returns the file without its samples, of which formats that cannot be played have none.
+/// Returns the header of the file only: formats that cannot be played have no samples here.
 fn header_of(file: &File) -> Vec<u8> {
     let silent = File {
         bytes: 1,

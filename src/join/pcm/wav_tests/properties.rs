@@ -1,4 +1,4 @@
-//! Properties of any WAV file, and of the WAV files that the client writes.
+//! Property tests: reading any WAV file, and reading back what the client writes.
 
 use std::io::Cursor;
 
@@ -53,8 +53,8 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
-    /// Whatever the header contains: reading causes no panic and gives no more audio than the bytes
-    /// hold.
+    /// Whatever the header contains, reading causes no panic and yields no more audio than the
+    /// bytes hold.
     #[test]
     fn damaged_wav_file_never_plays_more_than_it_holds(
         id in prop::sample::select(vec![b"RIFF", b"RF64"]),

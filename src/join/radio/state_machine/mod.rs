@@ -15,7 +15,7 @@ pub enum Input {
     Press,
     /// The key was released, or the voice has ended.
     Release,
-    /// Releases if the user wants to talk at the moment, otherwise presses.
+    /// Acts as a release if the user wants to talk at the moment, otherwise as a press.
     Toggle,
     /// The uplink has started to send (`true`), or has sent its last packet.
     Sending(bool),
@@ -25,7 +25,7 @@ pub enum Input {
     Connected,
     /// The connection is lost, and with it everything that the server had granted.
     Lost,
-    /// The deadline has passed.
+    /// The time of [`RadioMachine::deadline`] has come.
     Time,
 }
 
@@ -44,13 +44,13 @@ pub enum RadioAction {
     Fail(&'static str),
 }
 
-/// What presses and releases.
+/// What the client's requests for the floor depend on: a key or a voice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     /// A key.
     Key,
-    /// A voice that is loud enough. The uplink detects it; its gate is open unless what it would
-    /// send is not wanted.
+    /// A voice that is loud enough. The uplink detects it. Its gate stays open, except while its
+    /// audio must not be sent.
     Voice,
 }
 
@@ -59,19 +59,20 @@ pub enum Trigger {
 pub struct RadioMachine {
     room: String,
     trigger: Trigger,
-    /// The own participant id, if known.
+    /// The participant id of this client, if known.
     own: Option<String>,
     has_floor: bool,
     is_connected: bool,
     is_pressed: bool,
     is_open: bool,
     floor: Floor,
-    /// The uplink still has to send its last packet, at the latest at this instant.
+    /// Set while the uplink still has to send its last packet: the latest instant at which it has
+    /// done so.
     ending: Option<Instant>,
     requests: u64,
 }
 
-/// The state of the own request.
+/// The state of this client's floor request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Floor {
     /// There is no request.
@@ -101,23 +102,23 @@ impl RadioMachine {
         }
     }
 
-    /// Sets the own participant id.
+    /// Sets this client's participant id.
     pub fn call(&mut self, own: Option<String>) {
         self.own = own;
     }
 
-    /// Returns when [`Input::Time`] is due.
+    /// Returns when [`Input::Time`] is due; `None` if there is nothing to wait for.
     pub fn deadline(&self) -> Option<Instant> {
         let floor = match self.floor {
             Floor::Asked { until, .. } => Some(until),
-            // The end of the grace does not matter while the floor is being released.
+            // The end of the grace period does not matter while the floor is being released.
             Floor::Held { until } => until.filter(|_| self.ending.is_none()),
             Floor::None | Floor::Queued { .. } => None,
         };
         [floor, self.ending].into_iter().flatten().min()
     }
 
-    /// Handles one input; returns the actions, to be carried out in this order.
+    /// Handles one input; returns the actions, to be carried out in their order.
     pub fn take(&mut self, input: Input, now: Instant) -> Vec<RadioAction> {
         let mut actions = Vec::new();
         match input {
@@ -144,7 +145,7 @@ impl RadioMachine {
         actions
     }
 
-    /// Whether the pressed key still has an effect.
+    /// Whether the key is pressed and its request has not been denied, revoked or lost.
     fn wants_to_talk(&self) -> bool {
         let waits = matches!(self.floor, Floor::Asked { .. } | Floor::Queued { .. });
         self.is_pressed && (self.is_open || waits)
@@ -160,7 +161,8 @@ impl RadioMachine {
         }
         self.ending = None;
         self.open(actions);
-        // If the key is pressed again while the last words are still being sent, the floor is kept.
+        // If the key is pressed again while the last words are still being sent, the floor is kept
+        // and not requested again.
         if self.has_floor && self.floor == Floor::None {
             self.request(now, actions);
         }
@@ -243,7 +245,7 @@ impl RadioMachine {
         }
     }
 
-    /// Applies whether the room has floor control.
+    /// Takes note whether the room has floor control; requests or forgets the floor accordingly.
     fn mode(&mut self, has_floor: bool, now: Instant, actions: &mut Vec<RadioAction>) {
         self.has_floor = has_floor;
         match (has_floor, self.floor) {
@@ -280,7 +282,7 @@ impl RadioMachine {
         }
     }
 
-    /// Handles the loss of the floor without a release.
+    /// Forgets the floor and closes the gate, without a release to the server.
     fn end(&mut self, actions: &mut Vec<RadioAction>) {
         self.floor = Floor::None;
         self.ending = None;
@@ -331,8 +333,8 @@ impl RadioMachine {
     }
 }
 
-/// How long the client waits for a response: about as long as a lost connection takes to be
-/// noticed.
+/// How long the client waits for the response to a floor request: about as long as it takes to
+/// notice a lost connection.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long the uplink may take to send what was said before the release.

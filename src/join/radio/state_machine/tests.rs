@@ -1,8 +1,8 @@
-//! The radio's inputs, and the actions that each must cause.
+//! Inputs of the state machine, and the actions that each of them must cause.
 
 use super::*;
 
-/// Returns a radio that has joined `lobby` with the id `me`.
+/// Returns the state machine of a participant that has joined `lobby` with the id `me`.
 fn radio(trigger: Trigger) -> RadioMachine {
     let mut radio = RadioMachine::new("lobby".to_owned(), trigger);
     radio.call(Some("me".to_owned()));
@@ -36,7 +36,7 @@ fn room(has_floor: bool) -> Input {
     })
 }
 
-/// Feeds inputs and compares the actions of each.
+/// Feeds inputs to a state machine and compares the actions of each.
 fn run(radio: &mut RadioMachine, now: Instant, steps: &[(Input, &[RadioAction])]) {
     for (number, (input, actions)) in steps.iter().enumerate() {
         let given = radio.take(input.clone(), now);
@@ -44,7 +44,7 @@ fn run(radio: &mut RadioMachine, now: Instant, steps: &[(Input, &[RadioAction])]
     }
 }
 
-/// Feeds inputs to a new radio and compares the actions of each.
+/// Feeds inputs to a new state machine and compares the actions of each.
 fn check(trigger: Trigger, steps: &[(Input, &[RadioAction])]) {
     run(&mut radio(trigger), Instant::now(), steps);
 }
@@ -80,7 +80,7 @@ fn press_before_the_last_packet_continues_the_talk_spurt() {
             (granted(1), &[]),
             (Input::Release, &[Shut]),
             (Input::Press, &[Open]),
-            // The end of the first part is still being sent.
+            // The last words of the first press are still being sent.
             (Input::Sending(false), &[]),
             (Input::Release, &[Shut]),
             (Input::Sending(false), &[Release]),
@@ -199,7 +199,7 @@ fn radio_does_not_release_a_floor_that_the_server_has_ended() {
         Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
-            // The idle event of the time before the grant.
+            // This `floor_idle` describes the time before the grant.
             (idle("lobby"), &[]),
             (granted(1), &[]),
             (idle("another"), &[]),
@@ -219,7 +219,7 @@ fn radio_with_a_lost_connection_stops_talking_until_the_next_press() {
             (granted(1), &[]),
             (Input::Lost, &[Shut]),
             (Input::Connected, &[]),
-            // A key that was stuck during the loss requests nothing.
+            // A key that stayed pressed while the connection was lost requests nothing.
             (room(true), &[]),
             (Input::Release, &[]),
             (Input::Lost, &[]),
