@@ -17,8 +17,8 @@ use thiserror::Error;
 /// Why the memory of the process was not locked.
 #[derive(Debug, Error)]
 pub enum NotLocked {
-    /// A limit on locked memory applies to the process. Nothing is locked then, because an allocation
-    /// that extends locked memory beyond the limit fails.
+    /// A limit on locked memory applies to the process. Nothing is locked then, because an
+    /// allocation that extends locked memory beyond the limit fails.
     #[error("the system allows only {limit_bytes} bytes to be locked (RLIMIT_MEMLOCK)")]
     Limited {
         /// The limit, `RLIMIT_MEMLOCK`.
