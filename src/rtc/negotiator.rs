@@ -166,7 +166,7 @@ fn work(
     mut results: Producer<(Negotiated, Reply)>,
     wake: &OwnedFd,
 ) {
-    // To end this thread, the network thread drops its end of the ring and then unparks this thread;
+    // To end this thread, the network thread drops its end of the ring and then unparks it;
     // unfinished negotiations are not needed then.
     while !jobs.is_abandoned() {
         let Ok((negotiation, reply)) = jobs.pop() else {
