@@ -87,7 +87,7 @@ pub(super) fn denied(denial: Denial) -> Problem {
     problem
 }
 
-/// Returns a sentence that tells the requesting client what it can do.
+/// Returns a sentence that tells the requesting client why the floor was denied and what it can do.
 fn sentence(cause: DenyCause) -> &'static str {
     match cause {
         DenyCause::AnotherClientHasPermission => {
