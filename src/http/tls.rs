@@ -116,8 +116,8 @@ const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 /// Apple's systems refuse server certificates that are valid for longer than 825 days.
 const VALID_DAYS: u32 = 820;
 
-/// Returns the names and addresses in a self-signed certificate: `localhost`, and the addresses that
-/// the server listens on or announces.
+/// Returns the names and addresses in a self-signed certificate: `localhost`, and the addresses
+/// that the server listens on or announces.
 fn names(config: &Config) -> Vec<String> {
     let mut names = vec!["localhost".to_owned()];
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), config.http.ip()];
