@@ -14,17 +14,17 @@
 //! | [`RETIRED`] mixer -> reaper | mixer | boxes to free off the mixer thread | kept by the mixer, which applies no command meanwhile |
 //! | [`PACKETS_IN`] network -> mixer | mixer | packets of clients | newest dropped and counted |
 //! | [`PACKETS_OUT`] mixer -> network | mixer | packets for clients | newest dropped and counted |
-//! | [`NET_COMMANDS`] conference -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the conference |
+//! | [`NET_COMMANDS`] conference -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits in the conference and is sent again |
 //! | [`NEGOTIATIONS`] network -> negotiator, and back | - | cores that negotiate an ICE restart | the restart is refused; the way back always has room |
-//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd says that there are some | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
+//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd signals new events | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
 //!
 //! The [`CONFERENCE_REQUESTS`] from the HTTP tasks to the conference are not a ring, because
 //! neither end carries audio. When that queue is full, the HTTP tasks wait.
 //!
 //! Settings and encodes are shared without a ring. Settings (mute, gain, permit, tone, loss,
-//! highest complexity) are atomics: only the latest value counts, so they cannot be full. A mixer
-//! offers encodes that any mixer may run on its board, see `audio::board`. Each board has [`JOBS`]
-//! places; when all are taken, the mixer runs the encode at once itself.
+//! highest complexity) are atomics: only the latest value counts, so they cannot be full. Each mixer
+//! has a board with [`JOBS`] places, on which it offers encodes that any mixer may run (see
+//! `audio::board`); when all places are taken, the mixer runs an encode at once itself.
 
 use std::fmt;
 use std::hint::black_box;
