@@ -22,8 +22,8 @@
 //! neither end carries audio. When that queue is full, the HTTP tasks wait.
 //!
 //! Settings and encodes are shared without a ring. Settings (mute, gain, permit, tone, loss,
-//! highest complexity) are atomics: only the latest value counts, so they cannot be full. Each mixer
-//! has a board with [`JOBS`] places, on which it offers encodes that any mixer may run (see
+//! highest complexity) are atomics: only the latest value counts, so they cannot be full. Each
+//! mixer has a board with [`JOBS`] places, on which it offers encodes that any mixer may run (see
 //! `audio::board`); when all places are taken, the mixer runs an encode at once itself.
 
 use std::fmt;

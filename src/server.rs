@@ -60,10 +60,10 @@ pub enum StartError {
     /// The network thread cannot start.
     #[error("cannot receive media: {0}; --media sets the address")]
     Media(RtcError),
-    /// The mixers cannot start.
+    /// The mixer threads cannot start.
     #[error("cannot start the mixer threads: {0}")]
     Mixer(#[from] AudioError),
-    /// TLS cannot be set up.
+    /// TLS cannot be set up for HTTPS.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A configured room cannot be created.

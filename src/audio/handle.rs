@@ -38,7 +38,7 @@ pub struct MixerControl {
 }
 
 impl MixerControl {
-    /// The handle of the mixer that this controls.
+    /// The handle of the controlled mixer, which can be cloned and passed on.
     pub fn handle(&self) -> &MixerHandle {
         &self.handle
     }
@@ -97,7 +97,7 @@ impl MixerHandle {
         &self.metrics
     }
 
-    /// Makes every slot take this much longer, to simulate load.
+    /// Makes every slot of the mixer take `slot` longer, to simulate load.
     #[cfg(test)]
     pub(crate) fn burden(&self, slot: std::time::Duration) {
         self.burden_ns.store(slot.as_nanos() as u64, Relaxed);

@@ -1,4 +1,4 @@
-//! The TOML configuration file.
+//! Parses the TOML configuration file, and writes its `[[rooms]]` tables.
 
 use toml::{Table, Value};
 

@@ -106,7 +106,7 @@ impl fmt::Display for ConfigError {
 pub struct RawSetting {
     /// Name of the setting.
     pub key: String,
-    /// One value, or several for a list.
+    /// The value as text, or several values for a list setting.
     pub values: Vec<String>,
     /// Where the values come from: the file, the flag or the environment variable; for error
     /// messages.

@@ -14,7 +14,7 @@ use crate::protocol::{
 pub struct Setting {
     /// Name of the setting.
     pub name: &'static str,
-    /// Unit or sort of its value.
+    /// Unit of the setting's value, or what sort of value it is, for the README.
     pub unit: &'static str,
     /// Description of the setting, in one or more sentences.
     pub help: &'static str,

@@ -22,7 +22,7 @@ use super::listener::ConnectionPermit;
 use super::problem::Problem;
 use super::state::HttpState;
 
-/// The future of one response.
+/// The future of the response to one request, as the middleware service returns it.
 pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// Wraps the routes in the middleware.

@@ -28,7 +28,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// One HTTP request.
+/// One HTTP request, whose body has not been read yet.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
@@ -93,7 +93,7 @@ impl Request {
             .is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
     }
 
-    /// Reads the body.
+    /// Reads the whole body of the request.
     ///
     /// # Errors
     /// 413 above [`MAX_BODY_BYTES`], 408 after a timeout, 400 when the connection breaks.
@@ -102,7 +102,7 @@ impl Request {
         read.unwrap_or_else(|_| Err(Problem::body_timeout()))
     }
 
-    /// Reads the body as text.
+    /// Reads the whole body of the request as UTF-8 text.
     ///
     /// # Errors
     /// The errors of [`Request::body`], and 400 if the body is not UTF-8.

@@ -71,7 +71,7 @@ const FILES: &[File] = files![
 /// the same host as `'self'`.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Routes the paths of the files.
+/// Routes the paths of the web client's files.
 pub(super) fn routes() -> Routes {
     warp::path::full()
         .and_then(|path: FullPath| async move {
@@ -94,7 +94,7 @@ fn has(path: &str) -> bool {
     find(path).is_some()
 }
 
-/// Serves the file under `path`.
+/// Answers a request for the web client's file under `path`.
 fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = find(path).ok_or_else(Problem::not_found)?;
     if !matches!(*method, Method::GET | Method::HEAD) {

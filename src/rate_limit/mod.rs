@@ -86,7 +86,7 @@ impl RateLimit {
         }
     }
 
-    /// Counts one operation.
+    /// Takes one token from the bucket for an operation.
     ///
     /// # Errors
     /// [`RetryAfter`] if the bucket is empty; the limiter is then unchanged.
@@ -95,7 +95,7 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Counts one operation; returns whether it is allowed.
+    /// Takes one token from the bucket for an operation; returns whether the operation is allowed.
     pub fn passes(&mut self, now: Instant) -> bool {
         self.take(now).is_ok()
     }
@@ -139,7 +139,7 @@ impl MessageLimit {
         }
     }
 
-    /// Counts one message.
+    /// Takes one token from the bucket for a message, and decides what to do with the message.
     pub fn take(&mut self, now: Instant) -> Verdict {
         if self.limit.take(now).is_ok() {
             // Forget the warning once the sender has slowed down for a second.
@@ -180,7 +180,7 @@ impl<K: Eq + Hash + Copy> KeyedLimits<K> {
         }
     }
 
-    /// Counts one operation of a key.
+    /// Takes one token from the bucket of `key` for an operation.
     ///
     /// # Errors
     /// [`RetryAfter`] if the bucket of the key is empty.
@@ -282,13 +282,13 @@ impl Limited {
 /// The rates of all rate limiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Joins of one client address.
+    /// Rate of joins per client address.
     pub joins: Rate,
-    /// Room changes of one client address.
+    /// Rate of room changes per client address.
     pub room_changes: Rate,
-    /// Participant changes of one client address.
+    /// Rate of participant changes per client address.
     pub participant_changes: Rate,
-    /// Messages of one connection or session, including floor requests over HTTP.
+    /// Rate of messages per connection or session, including floor requests over HTTP.
     pub messages: Rate,
 }
 

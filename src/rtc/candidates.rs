@@ -112,7 +112,7 @@ impl LocalAddresses {
         }
     }
 
-    /// All local addresses.
+    /// The local address of each family that the server has.
     pub(super) fn each(self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.v4).chain(self.v6)
     }

@@ -4,7 +4,7 @@
 //! Pure functions over hostile input: they neither panic nor allocate, and are linear in the
 //! datagram's length.
 
-/// The protocol of a datagram.
+/// The protocol of a received datagram, with the fields that routing needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol<'a> {
     /// A connectivity check or its answer.

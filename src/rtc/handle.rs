@@ -21,7 +21,7 @@ use super::sdp::OfferError;
 use super::{event_loop, socket};
 use crate::queues::{NET_COMMANDS, NET_EVENTS, NetworkEnds, ring};
 
-/// An event about a peer.
+/// An event about a peer, which the network thread sends to the conference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RtcEvent {
     /// Media can flow, for the first time or again after [`RtcEvent::Disconnected`]. Never lost.
@@ -57,7 +57,7 @@ impl RtcEvent {
 /// Why a peer ended without a request of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The client closed DTLS.
+    /// The client closed the DTLS connection.
     Closed,
     /// The client no longer answers consent checks (RFC 7675).
     ConsentLost,

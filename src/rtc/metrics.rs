@@ -42,7 +42,7 @@ pub enum Dropped {
     Message,
     /// The socket's send buffer stayed full.
     SendBuffer,
-    /// The event ring was full.
+    /// The ring for events to the conference was full.
     Event,
     /// Refused by the WebRTC core, or too much waited for the core during an ICE restart.
     Core,

@@ -89,7 +89,7 @@ pub(in crate::rtc) struct Releases {
 }
 
 impl Releases {
-    /// Whether a message is admitted.
+    /// Whether the message `text` is admitted.
     ///
     /// - `passes`: whether the message is within the rate limit.
     fn admit(&mut self, text: &str, passes: bool, now: Instant) -> bool {

@@ -1,4 +1,4 @@
-//! Reads an offer: limits, checks, and everything an answer needs to know about it.
+//! Reads a client's SDP offer: checks it, and extracts everything that the answer needs.
 
 use mixer::codec::{Codec, ReceiverLimits};
 
@@ -69,13 +69,13 @@ impl Setup {
 /// Direction of audio, from the view of the side that states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Sends and receives.
+    /// `sendrecv`: the side sends and receives.
     SendRecv,
-    /// Sends only.
+    /// `sendonly`: the side only sends.
     SendOnly,
-    /// Receives only.
+    /// `recvonly`: the side only receives.
     RecvOnly,
-    /// Neither sends nor receives.
+    /// `inactive`: the side neither sends nor receives.
     Inactive,
 }
 

@@ -34,7 +34,7 @@ pub struct RemoteAnswer {
 /// Why a server's answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AnswerError {
-    /// The answer is not SDP.
+    /// The answer is not valid SDP.
     #[error("the server's answer is not valid SDP (RFC 8866)")]
     Unparsable,
     /// No audio section accepts Opus.
@@ -49,7 +49,7 @@ pub enum AnswerError {
 }
 
 impl RemoteAnswer {
-    /// Reads a server's answer.
+    /// Reads a server's answer to an offer of the headless client.
     ///
     /// # Errors
     /// Returns an [`AnswerError`]; the result depends only on `sdp`.
