@@ -1,4 +1,4 @@
-//! The command line: what can be said, and the exit status it ends with.
+//! The command line of the `mixminus` binary: its subcommands, flags and exit statuses.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::http::Tls;
 use crate::join::{self, JoinArgs};
 use crate::server;
 
-/// The whole command line.
+/// The parsed command line of `mixminus`.
 #[derive(Debug, Parser)]
 #[command(
     name = "mixminus",
@@ -22,12 +22,12 @@ use crate::server;
     about = "An audio-only MCU: everybody hears everybody but themselves"
 )]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the binary can do.
+/// The subcommands of `mixminus`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server
@@ -50,22 +50,23 @@ pub struct Serve {
     /// Check the configuration, print it or its errors, and exit
     #[arg(long)]
     pub check: bool,
-    /// The settings that were given.
+    /// The values of all other flags and of their environment variables, not parsed yet.
     #[command(flatten)]
     pub settings: SettingFlags,
 }
 
 impl Cli {
-    /// Reads the command line and the environment; ends the program if they cannot be read.
+    /// Parses the command line and the environment; exits the process if they are invalid.
     ///
-    /// An empty variable is no variable: a compose file writes `MIXMINUS_ANNOUNCE=` for what is not set.
+    /// An empty environment variable counts as unset, because a compose file writes
+    /// `MIXMINUS_ANNOUNCE=` for a variable without a value.
     pub fn read() -> Cli {
         let matches = without_empty_variables(Cli::command()).get_matches();
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
 
-/// A command that does not look at variables that are set but empty.
+/// Returns `command` without the environment variables that are set but empty.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |argument: &clap::Arg| {
         let variable = argument.get_env().and_then(std::env::var_os);
@@ -81,14 +82,15 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty_variables)
 }
 
-/// Unusable arguments or configuration.
+/// Exit status for invalid arguments or an invalid configuration.
 const UNUSABLE: u8 = 2;
 
 impl Serve {
-    /// The configuration these flags and the file they name come to.
+    /// Builds the server's configuration from these flags and the configuration file that they
+    /// name.
     ///
     /// # Errors
-    /// Every [`ConfigError`] there is.
+    /// All mistakes, as [`ConfigError`]s.
     pub fn load(&self) -> Result<Config, Vec<ConfigError>> {
         let given = self.settings.0.clone();
         let Some(path) = &self.config else {
@@ -104,7 +106,7 @@ impl Serve {
     }
 }
 
-/// Does what the command line says.
+/// Runs the subcommand of `cli`; returns the exit status of the process.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => run_server(&serve),
@@ -139,13 +141,14 @@ fn run_bench(args: &BenchArgs) -> ExitCode {
     bench::run(args)
 }
 
-/// What a client says of itself: little, since its standard error is where people look for what went wrong.
-/// The verifier's errors are repeated in the sentence that ends the program.
+/// Default log filter of `mixminus join`. It shows little, because people look for the reason of a
+/// failure on standard error. The certificate verifier is off, because the error text that ends the
+/// program repeats its errors.
 #[cfg(feature = "join")]
 const CLIENT_LOG: &str = "error,rustls_platform_verifier=off,mixminus=warn";
 
-/// What a benchmark says besides: less still. The WebRTC stack calls each packet an error that a server
-/// which goes does not take any more.
+/// Default log filter of `mixminus bench`. It shows even less than [`CLIENT_LOG`]: the WebRTC stack
+/// logs an error for each packet that it cannot deliver to a server that is shutting down.
 #[cfg(feature = "bench")]
 const BENCH_LOG: &str = "error,rustls_platform_verifier=off,webrtc=off,mixminus=warn";
 
@@ -159,7 +162,7 @@ fn run_server(serve: &Serve) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    // Files that can be read may still hold no certificate, or the key of another.
+    // A readable file may still contain no certificate, or the key of another certificate.
     if let Err(error) = Tls::new(&config) {
         eprintln!("{error}");
         return ExitCode::from(UNUSABLE);
@@ -244,7 +247,7 @@ mod tests {
         assert_eq!(config.ice_servers.len(), 1);
     }
 
-    /// A value for each setting that is not its default.
+    /// Returns a value for the setting that differs from its default.
     fn other_value(setting: &Setting) -> &'static str {
         match setting.name {
             "http" | "media" => "127.0.0.1:1",

@@ -1,4 +1,5 @@
-//! The one clock of the server: monotonic time since the process started, in the engine's units.
+//! The one clock of the server: monotonic time in the engine's units. Its origin lies one second
+//! before its first reading.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -7,18 +8,18 @@ use mixer::Time;
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_secs(1));
 
-/// The time now. Arrival stamps and mixer deadlines both come from here, so that they can be
-/// compared.
+/// Returns the present time. Packet arrival times and mixer deadlines both come from this clock, so
+/// they can be compared.
 pub fn now() -> Time {
     at(Instant::now())
 }
 
-/// A point of the standard library's clock as engine time.
+/// Converts an instant of the standard library into engine time.
 pub fn at(instant: Instant) -> Time {
     Time::from_us(instant.saturating_duration_since(*ORIGIN).as_micros() as u64)
 }
 
-/// Engine time as a point of the standard library's clock.
+/// Converts engine time into an instant of the standard library.
 pub fn instant(time: Time) -> Instant {
     *ORIGIN + Duration::from_micros(time.us())
 }

@@ -19,7 +19,7 @@
 //!
 //! | thread | module | does | never |
 //! |---|---|---|---|
-//! | mixer-0, mixer-1, ... | [`audio`] | each its rooms' ticks, on absolute deadlines, SCHED_FIFO where allowed; in between, encodes for the others | allocates, locks, logs, does I/O but its sleep and the waking of others |
+//! | mixer-0, mixer-1, ... | [`audio`] | the ticks of its rooms, on absolute deadlines, under SCHED_FIFO where allowed; between ticks, encodes for other mixers | allocates, locks, logs, does I/O other than sleeping and waking threads |
 //! | network | [`rtc`] | UDP in batches, ICE, DTLS, SRTP, RTP headers, RTCP, data channels | runs the mixer's work |
 //! | negotiator | [`rtc`] | negotiates ICE restarts, on connections that the network thread lends it | touches media |
 //! | tokio | [`http`], [`conference`] | HTTP, WebSocket, which participant is in which room | touches media packet by packet |
@@ -30,26 +30,26 @@
 //!
 //! # Who knows whom
 //!
-//! `tests/modules.rs` holds every module to its row. A module that uses no other module may be used
-//! by all modules, unless its row says otherwise.
+//! The test `tests/modules.rs` checks every module against its row. A module that uses no other
+//! module may be used by all modules, unless their row says otherwise.
 //!
 //! | module | is | may know | must never see |
 //! |---|---|---|---|
 //! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
-//! | [`clock`], [`queues`] | the one clock; every queue between threads | the mixer's time, packets and ids | - |
-//! | [`audio`] | the mixer threads around it | mixer, queues, clock | rtc, http, conference |
+//! | [`clock`], [`queues`] | the server's clock; the queues between threads | the mixer's time, packets and ids | - |
+//! | [`audio`] | the mixer threads, which run the engine | mixer, queues, clock | rtc, http, conference |
 //! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, queues, clock | http, the engine |
-//! | [`rate_limit`] | how often something may be done: every limit of that kind | - | everything else, clocks too |
-//! | [`floor`] | who may talk in a room: a pure machine | the mixer's ids and permits | everything else, clocks too |
+//! | [`rate_limit`] | all limits on how often an operation may be done | - | everything else, clocks too |
+//! | [`floor`] | who may talk in a room: a state machine without I/O | the mixer's ids and permits | everything else, clocks too |
 //! | [`protocol`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
-//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, protocol, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
+//! | [`conference`] | rooms, participants, sessions: requests come in, commands and events go out | floor, protocol, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
 //! | [`http`] | HTTP and WebSocket | conference, protocol, config, rate_limit | rtc, audio, mixer |
-//! | [`config`] | what can be set | floor, protocol, rate_limit, the mixer's profiles | - |
-//! | [`server`] | the wiring and the order of shutdown | all of them | - |
+//! | [`config`] | the settings: defaults, file, environment and flags | floor, protocol, rate_limit, the mixer's profiles | - |
+//! | [`server`] | starts, connects and stops all parts of the server | all of them | - |
 //! | [`join`] | the headless client, a program of its own | mixer's playout, rtc's SDP parser | the server |
-//! | [`mod@bench`] | the harness, a program of its own | join, rtc's SDP and batches of datagrams, and for `bench tick` the mixer | the server |
-//! | [`cli`] | what can be said on the command line, and which program is run | server, config, http's certificates, join, bench | - |
-//! | [`memory`], [`sched`] | what is asked of the system: memory kept, threads ranked | - | everything else |
+//! | [`mod@bench`] | the benchmark harness, a program of its own | join, rtc's SDP and batches of datagrams, and for `bench tick` the mixer | the server |
+//! | [`cli`] | the command line: its flags, and which subcommand runs | server, config, http's certificates, join, bench | - |
+//! | [`memory`], [`sched`] | requests to the operating system: locked memory, real-time priority | - | everything else |
 //! | `web/` | the page the binary serves | the HTTP contract | - |
 //!
 //! # Features

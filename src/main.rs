@@ -1,10 +1,11 @@
-//! The binary: reads the command line and does what it says.
+//! The `mixminus` binary: parses the command line and runs the chosen subcommand.
 
 use std::process::ExitCode;
 
 use mixminus::cli::{self, Cli};
 
-/// jemalloc gives the memory of participants back to the system once they have left; glibc keeps most of it.
+/// jemalloc, because it returns the memory of participants that have left to the system; glibc
+/// keeps most of it.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

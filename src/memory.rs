@@ -1,10 +1,11 @@
-//! Memory that stays in memory.
+//! Locks the process's memory, so that page faults do not delay audio.
 //!
-//! A thread that touches a page that is not there waits for the system: for a lock that all threads of the process share,
-//! and at worst for a disk. What mixers write for the first time has been touched when it was built. The lock keeps the
-//! program, the stacks and the tables that are there when the server has started from being taken away again. Memory that
-//! joins and rooms allocate later is not locked: locked memory cannot be given back while its neighbours are in use, and an
-//! empty server would keep what its largest crowd needed.
+//! A thread that touches an absent page waits for the kernel: for a lock that all threads of the
+//! process share, and at worst for a disk. Memory that the mixer threads write is touched when it
+//! is allocated, on other threads. Locking keeps the kernel from evicting the program, the stacks
+//! and the tables that exist when the server has started. Memory that is allocated later, by joins
+//! and rooms, is not locked: the allocator cannot return locked memory while parts of it are in
+//! use, so an empty server would keep the memory of its largest crowd.
 
 use std::io;
 
@@ -13,38 +14,41 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 use thiserror::Error;
 
-/// The memory of the process is not locked.
+/// Why the memory of the process was not locked.
 #[derive(Debug, Error)]
 pub enum NotLocked {
-    /// The system sets a limit. Below a limit memory is left alone: once it is reached, nothing could be allocated any
-    /// more.
+    /// A limit on locked memory applies to the process. Nothing is locked then, because an
+    /// allocation that extends locked memory beyond the limit fails.
     #[error("the system allows only {limit_bytes} bytes to be locked (RLIMIT_MEMLOCK)")]
     Limited {
-        /// `RLIMIT_MEMLOCK`.
+        /// The limit, `RLIMIT_MEMLOCK`.
         limit_bytes: u64,
     },
-    /// The system refuses.
+    /// The system call `mlockall` failed.
     #[error("the system refused to lock memory: {0}")]
     Refused(#[from] io::Error),
 }
 
-/// Keeps in memory what the process has by now, each page from when it is first touched, where there is no limit to it.
+/// Locks all present mappings of the process in memory, if no limit on locked memory applies to it.
+/// Each page is locked when it is first touched.
 ///
 /// # Errors
-/// [`NotLocked`]; everything works as before.
+/// [`NotLocked`]; nothing is locked then, and the process runs on as before.
 pub fn lock() -> Result<(), NotLocked> {
     if let Some(limit_bytes) = getrlimit(Resource::Memlock).current
         && !is_exempt()
     {
         return Err(NotLocked::Limited { limit_bytes });
     }
-    // Each page when it is first touched: stacks and arenas are mostly air, which would all be filled otherwise.
+    // Lock pages only when they are touched: stacks and arenas are mostly untouched, and locking
+    // all of them would fill them with memory.
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT;
     mlockall(flags).map_err(io::Error::from)?;
     Ok(())
 }
 
-/// Whether no limit applies to this process: it has CAP_IPC_LOCK, and not just within a user namespace of its own.
+/// Returns whether the process may lock memory without limit: it has CAP_IPC_LOCK in the initial
+/// user namespace.
 fn is_exempt() -> bool {
     let has_capability =
         capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
@@ -56,7 +60,8 @@ fn is_exempt() -> bool {
 mod tests {
     use super::*;
 
-    /// Whether the mapping at an address is locked (proc(5), `VmFlags` of `/proc/pid/smaps`).
+    /// Returns whether the mapping at an address is locked (proc(5), `VmFlags` of
+    /// `/proc/pid/smaps`).
     fn is_locked(address: usize) -> bool {
         let mappings = std::fs::read_to_string("/proc/self/smaps").expect("Linux");
         let starts_at = |line: &str| {
@@ -78,7 +83,7 @@ mod tests {
             Ok(()) => {
                 let code = lock as fn() -> Result<(), NotLocked>;
                 assert!(is_locked(code as usize));
-                // More than any allocator keeps of what was freed before.
+                // Larger than any freed memory that an allocator would reuse.
                 let later = std::hint::black_box(vec![1u8; 128 << 20]);
                 assert!(!is_locked(later.as_ptr() as usize), "it can be given back");
             }

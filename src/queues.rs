@@ -14,17 +14,17 @@
 //! | [`RETIRED`] mixer -> reaper | mixer | boxes to free off the mixer thread | kept by the mixer, which applies no command meanwhile |
 //! | [`PACKETS_IN`] network -> mixer | mixer | packets of clients | newest dropped and counted |
 //! | [`PACKETS_OUT`] mixer -> network | mixer | packets for clients | newest dropped and counted |
-//! | [`NET_COMMANDS`] conference -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the conference |
+//! | [`NET_COMMANDS`] conference -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits in the conference and is sent again |
 //! | [`NEGOTIATIONS`] network -> negotiator, and back | - | cores that negotiate an ICE restart | the restart is refused; the way back always has room |
-//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd says that there are some | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
+//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd signals new events | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
 //!
 //! The [`CONFERENCE_REQUESTS`] from the HTTP tasks to the conference are not a ring, because
 //! neither end carries audio. When that queue is full, the HTTP tasks wait.
 //!
 //! Settings and encodes are shared without a ring. Settings (mute, gain, permit, tone, loss,
-//! highest complexity) are atomics: the latest value counts, so they cannot be full. Encodes that
-//! any mixer may do are offered on a board with [`JOBS`] places for each mixer, see `audio::board`;
-//! when all places are taken, the owner does the encode at once.
+//! highest complexity) are atomics: only the latest value counts, so they cannot be full. Each
+//! mixer has a board with [`JOBS`] places, on which it offers encodes that any mixer may run (see
+//! `audio::board`); when all places are taken, the mixer runs an encode at once itself.
 
 use std::fmt;
 use std::hint::black_box;
@@ -36,11 +36,11 @@ use rtrb::RingBuffer;
 
 pub use rtrb::{Consumer, Producer};
 
-/// Bound of the commands to one mixer: a burst of joins within one slot.
+/// Bound of the commands to one mixer: a burst of joins within one slot of 2.5 ms.
 pub const COMMANDS: usize = 1_024;
-/// Bound of one mixer's events.
+/// Bound of the events from one mixer to the conference.
 pub const EVENTS: usize = 4_096;
-/// Bound of the boxes that one mixer returns to be freed.
+/// Bound of the boxes that one mixer sends to the reaper to be freed.
 pub const RETIRED: usize = 2_048;
 /// Bound of the packets to one mixer: 20 ms of 2,000 talkers.
 pub const PACKETS_IN: usize = 2_048;
@@ -53,20 +53,20 @@ pub const JOBS: usize = 512;
 pub const NET_COMMANDS: usize = 1_024;
 /// Bound of the ICE restarts under negotiation: about a second of work for one thread.
 pub const NEGOTIATIONS: usize = 1_024;
-/// Bound of the requests to the conference.
+/// Bound of the requests from the HTTP tasks to the conference.
 pub const CONFERENCE_REQUESTS: usize = 1_024;
-/// Bound of the network thread's events.
+/// Bound of the events from the network thread to the conference.
 pub const NET_EVENTS: usize = 4_096;
 
 /// Creates a ring of `bound` places; returns its producer and its consumer.
 ///
-/// The ring's memory is touched here, so that neither end takes a page fault later.
+/// The ring's memory is touched by this call, so that neither end takes a page fault later.
 ///
 /// Real-time: set-up only (allocates).
 pub fn ring<T>(bound: usize) -> (Producer<T>, Consumer<T>) {
     let (producer, consumer) = RingBuffer::new(bound);
-    // Without the black box, the compiler could merge the allocation and the zeroes into memory
-    // that the system zeroes only when it is touched.
+    // Without the black box, the compiler could turn the allocation and the zeroes into memory that
+    // the system zeroes only when it is first touched.
     let mut producer: Producer<T> = black_box(producer);
     if let Ok(mut places) = producer.write_chunk_uninit(bound) {
         // No value is committed, so the ring stays empty.
@@ -120,7 +120,7 @@ pub struct MixerEnds {
     pub packets_out: Producer<Outbound>,
 }
 
-/// Creates the rings between the network thread and this number of mixers.
+/// Creates the rings for packets between the network thread and `mixers` mixers.
 ///
 /// Real-time: set-up only (allocates).
 pub fn media(mixers: usize) -> (NetworkEnds, Vec<MixerEnds>) {

@@ -1,7 +1,8 @@
 //! Real-time scheduling (SCHED_FIFO) for the calling thread, where the system permits it.
 //!
-//! The order matters more than the numbers: a late tick is lost, a late datagram waits in its socket,
-//! and a client's media threads wait for both.
+//! The order of the priorities matters more than their values. Mixers come first, because a late
+//! tick is lost; then the network thread, because a late datagram waits in its socket; then the
+//! media threads of headless clients.
 
 use thiserror::Error;
 use thread_priority::unix::{
@@ -10,7 +11,8 @@ use thread_priority::unix::{
 };
 use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
-/// Priority of a mixer thread: above the network thread's, below what the kernel's own threads usually have.
+/// Priority of a mixer thread: above the network thread, and below the usual priority of the
+/// kernel's own real-time threads.
 pub const MIXER: u8 = 40;
 
 /// Priority of the network thread.
@@ -19,18 +21,18 @@ pub const NETWORK: u8 = 30;
 /// Priority of a headless client's media threads.
 pub const CLIENT: u8 = 20;
 
-/// The system does not permit real-time priority.
+/// The system refused to run the thread under SCHED_FIFO at this priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the system does not permit SCHED_FIFO at priority {priority}")]
 pub struct NotPermitted {
-    /// What was asked for.
+    /// The requested priority.
     pub priority: u8,
 }
 
-/// Puts the calling thread under SCHED_FIFO at `priority`, `1..=99`.
+/// Puts the calling thread under SCHED_FIFO at `priority`, which must be `1..=99`.
 ///
 /// # Errors
-/// [`NotPermitted`]; the thread then runs on as before.
+/// [`NotPermitted`]; the scheduling of the thread is then unchanged.
 pub fn raise_priority(priority: u8) -> Result<(), NotPermitted> {
     let refused = NotPermitted { priority };
     let value = ThreadPriorityValue::try_from(priority).map_err(|_| refused)?;

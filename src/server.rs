@@ -37,7 +37,8 @@ pub struct Server {
     fingerprint: Option<String>,
     conference: Conference,
     stop: watch::Sender<bool>,
-    /// Ends the conference's owner, after all tasks that use the conference's handle.
+    /// Set to true to end the conference's owner task, after all tasks that use the conference's
+    /// handle.
     end: watch::Sender<bool>,
     http: Option<JoinHandle<()>>,
     owner: Option<JoinHandle<()>>,
@@ -59,10 +60,10 @@ pub enum StartError {
     /// The network thread cannot start.
     #[error("cannot receive media: {0}; --media sets the address")]
     Media(RtcError),
-    /// The mixers cannot start.
+    /// The mixer threads cannot start.
     #[error("cannot start the mixer threads: {0}")]
     Mixer(#[from] AudioError),
-    /// TLS cannot be set up.
+    /// TLS cannot be set up for HTTPS.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A configured room cannot be created.
@@ -171,7 +172,7 @@ impl Server {
     }
 }
 
-/// Longest time for WebSockets to close.
+/// Longest time that the shutdown waits for WebSockets to close.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// Runs a server until Ctrl-C or SIGTERM.
@@ -200,7 +201,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     })
 }
 
-/// Starts the network thread and the mixer threads, linked by their queues.
+/// Starts the network thread and the mixer threads, and connects them by their queues.
 fn media(config: &Config) -> Result<(Audio, Rtc, Threads), StartError> {
     let (network_ends, mixer_ends) = queues::media(config.mixers());
     let rtc_config = RtcConfig {
@@ -239,12 +240,12 @@ fn media(config: &Config) -> Result<(Audio, Rtc, Threads), StartError> {
     }
 }
 
-/// Rooms that every engine has memory for beyond the limit: a room that is configured with a new
-/// tick or layout exists twice for a moment.
+/// Number of rooms beyond the configured limit that every engine has memory for: a room whose tick
+/// or channel layout is reconfigured exists twice for a moment.
 const SPARE_ROOMS: usize = 16;
 
-/// Participants that every engine has memory for beyond the limit: a departed participant stays
-/// until its voice has faded out.
+/// Number of participants beyond the configured limit that every engine has memory for: a
+/// participant that has left stays in the engine until its voice has faded out.
 const SPARE_PARTICIPANTS: usize = 256;
 
 fn make_rooms(owner: &mut Owner, config: &Config) -> Result<(), StartError> {
@@ -286,7 +287,7 @@ fn unusable(address: SocketAddr, error: io::Error) -> StartError {
     StartError::Http { address, error }
 }
 
-/// Prints the addresses on which the server listens.
+/// Prints the addresses on which the server listens to standard output.
 fn announce(server: &Server) {
     let (version, url) = (env!("CARGO_PKG_VERSION"), server.url());
     let mut text = format!("mixminus {version} is ready: {url}\n");
@@ -308,7 +309,8 @@ fn announce(server: &Server) {
     }
 }
 
-/// Writes to standard output. A closed pipe is no error: a reader such as `head` has read enough.
+/// Writes to standard output. A closed pipe is not an error: a reader such as `head` has read
+/// enough.
 pub(crate) fn say(text: impl fmt::Display) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let written = write!(output, "{text}").and_then(|()| output.flush());
@@ -342,8 +344,8 @@ fn elsewhere(server: &Server) -> Vec<String> {
         .collect()
 }
 
-/// Raises the limit of descriptors to the maximum that the system allows: every WebSocket needs
-/// one, and the usual limit of 1,024 is meant for programs that use `select`.
+/// Raises the limit of open file descriptors to the maximum that the system allows. Every WebSocket
+/// needs one, and the usual limit of 1,024 is meant for programs that use `select`.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -355,7 +357,8 @@ fn raise_descriptors() {
     }
 }
 
-/// Locks the program, and the stacks and tables of the audio threads, in memory.
+/// Locks the program, and the stacks and tables of the audio threads, in memory, if no limit on
+/// locked memory applies.
 fn lock_memory() {
     if let Err(error) = memory::lock() {
         tracing::info!(
@@ -379,7 +382,8 @@ fn end_asked() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Starts the log on standard error, because standard output is for requested output.
+/// Starts the log on standard error; standard output carries only what the command was asked to
+/// print.
 pub(crate) fn start_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(filter);
     // If a second server starts in one process, the log has already been set up.

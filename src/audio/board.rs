@@ -1,11 +1,12 @@
-//! A lock-free board on which one mixer offers jobs that any mixer may run; no thread waits at it.
+//! A lock-free board on which one mixer offers jobs that any mixer may run; no thread waits for
+//! another.
 //!
-//! The owner puts a job on a free place and marks the place as offered. Other mixers, and the owner
-//! itself, take a job by clearing that mark; of all threads that try, one succeeds. A finished job
-//! goes back to its place, marked as done, where the owner collects it. Until then the place
-//! belongs to its job, so a mixer that stalls anywhere on this way holds that one job, and no other
-//! thread waits for it. Each step is a single atomic instruction.
-//! one job, and no other thread waits for it. Each step is a single atomic instruction.
+//! The mixer that owns the board puts a job into a free place and marks the place as offered. Other
+//! mixers, and the owner itself, take the job by clearing that mark; of all threads that try, one
+//! succeeds. A finished job goes back into its place, which is marked as done, and the owner
+//! collects it. Until then the place belongs to this job. So a mixer that stalls in any of these
+//! steps holds up only one job, and no other thread waits for it. Each step is a single atomic
+//! instruction.
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -15,7 +16,7 @@ use crossbeam_utils::atomic::AtomicCell;
 
 use crate::queues::JOBS;
 
-/// The board of one owner.
+/// The board on which one mixer, its owner, offers jobs.
 pub(super) struct Board<J> {
     places: Box<[Place<J>]>,
     offered: Marks,
@@ -24,16 +25,16 @@ pub(super) struct Board<J> {
 
 struct Place<J> {
     job: AtomicCell<Option<Box<J>>>,
-    /// Longest duration of the job, in microseconds.
+    /// Longest duration of the job (its budget), in microseconds.
     budget_us: AtomicU32,
 }
 
-/// Index of a place on a board; values come only from the board's own methods.
+/// Index of a place on a board. Values come only from the methods of [`Board`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PlaceNo(usize);
 
 impl<J> Board<J> {
-    /// Builds an empty board, and the indices of its places for the owner to keep.
+    /// Builds an empty board; also returns the indices of its free places, which the owner keeps.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new() -> (Board<J>, Vec<PlaceNo>) {
@@ -49,15 +50,15 @@ impl<J> Board<J> {
         (board, (0..JOBS).map(PlaceNo).collect())
     }
 
-    /// Whether a job with a budget of at most `time` is offered.
+    /// Whether a job is offered whose budget is at most `time`.
     ///
     /// Real-time: safe.
     pub fn has_work(&self, time: Duration) -> bool {
         self.offered.all().any(|at| self.fits(at, time))
     }
 
-    /// Takes a job with a budget of at most `time`, to be [given back](Board::give_back) when it is
-    /// done.
+    /// Takes an offered job whose budget is at most `time`. The caller runs it and then [gives it
+    /// back](Board::give_back).
     ///
     /// Real-time: safe.
     pub fn take(&self, time: Duration) -> Option<(PlaceNo, Box<J>)> {
@@ -66,7 +67,7 @@ impl<J> Board<J> {
         Some((PlaceNo(at), self.places[at].job.take()?))
     }
 
-    /// Gives a finished job back to the place that it was taken from.
+    /// Puts a finished job back into the place that it was taken from.
     ///
     /// Real-time: safe.
     pub fn give_back(&self, place: PlaceNo, job: Box<J>) {
@@ -82,7 +83,7 @@ impl<J> Board<J> {
 
 /// Methods for the owner only. Real-time: safe.
 impl<J> Board<J> {
-    /// Offers a job at a free place.
+    /// Offers a job in a free place, with its longest duration as its budget.
     pub fn offer(&self, place: PlaceNo, job: Box<J>, budget: Duration) {
         let Place {
             job: cell,
@@ -93,15 +94,15 @@ impl<J> Board<J> {
         self.offered.set(place.0);
     }
 
-    /// Takes back an offered job that has not been begun and frees its place. Searches from the
-    /// opposite end to [`take`](Board::take).
+    /// Takes back an offered job that no mixer has taken, and frees its place. Searches from the
+    /// other end than [`take`](Board::take), so that the two rarely try the same job.
     pub fn withdraw(&self) -> Option<(PlaceNo, Box<J>)> {
         let mut offered = self.offered.all().rev();
         let at = offered.find(|at| self.offered.clear(*at))?;
         Some((PlaceNo(at), self.places[at].job.take()?))
     }
 
-    /// Takes a finished job and frees its place.
+    /// Takes a finished job off the board and frees its place.
     pub fn collect(&self) -> Option<(PlaceNo, Box<J>)> {
         let at = self.done.all().find(|at| self.done.clear(*at))?;
         Some((PlaceNo(at), self.places[at].job.take()?))
@@ -113,7 +114,7 @@ impl<J> Board<J> {
 struct Marks([AtomicU64; WORDS]);
 
 impl Marks {
-    /// Sets a mark. The thread that clears it sees all earlier writes to its place.
+    /// Sets a mark. The thread that clears the mark sees all earlier writes to its place.
     fn set(&self, at: usize) {
         self.0[at / WORD].fetch_or(1 << (at % WORD), Release);
     }
@@ -138,7 +139,7 @@ impl Marks {
 const WORD: usize = u64::BITS as usize;
 const WORDS: usize = JOBS.div_ceil(WORD);
 
-/// A boxed job in a cell is a single word, so the cell hides no lock.
+/// A boxed job in an `AtomicCell` is a single word, so the cell uses no lock internally.
 const _: () = assert!(AtomicCell::<Option<Box<u64>>>::is_lock_free());
 
 #[cfg(test)]
@@ -147,7 +148,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(1);
 
-    /// A board with these jobs offered, each with its own value as its budget in microseconds.
+    /// Returns a board on which these jobs are offered, each with its own value as its budget in
+    /// microseconds.
     fn board(jobs: &[u32]) -> (Board<u32>, Vec<PlaceNo>) {
         let (board, mut free) = Board::new();
         for &job in jobs {
@@ -160,22 +162,22 @@ mod tests {
     #[test]
     fn job_board_hands_out_the_other_jobs_while_a_stalled_mixer_holds_a_job() {
         let (board, mut free) = board(&[1, 2, 3]);
-        // A helper takes a job and is suspended while holding it.
+        // A mixer that helps takes a job and is suspended while it has the job.
         let (stalled, job) = board.take(LONG).expect("it is offered");
-        // Another helper and the owner share the other jobs.
+        // Another helping mixer and the owner share the other jobs.
         let (place, other) = board.take(LONG).expect("it is offered");
         board.give_back(place, other);
         assert!(board.withdraw().is_some());
         assert!(board.withdraw().is_none() && board.take(LONG).is_none());
         assert!(board.collect().is_some() && board.collect().is_none());
-        // All other places are reused.
+        // The owner can reuse all other places.
         for round in 0..2 * JOBS as u32 {
             let place = free[round as usize % free.len()];
             board.offer(place, Box::new(round), LONG);
             assert_eq!(board.withdraw().map(|(_, job)| *job), Some(round));
         }
         free.clear();
-        // The suspended helper resumes.
+        // The suspended mixer resumes.
         let value = *job;
         board.give_back(stalled, job);
         assert_eq!(board.collect(), Some((stalled, Box::new(value))));

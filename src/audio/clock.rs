@@ -1,13 +1,13 @@
-//! The slot grid: absolute deadlines on the server's clock.
+//! The slot grid: the instants at which mixers wake up, every 2.5 ms, on the server's clock.
 //!
-//! Slots count from the origin of [`crate::clock`], so that a slot's instant and a packet's arrival
-//! can be compared.
+//! Slots are numbered from the origin of [`crate::clock`], so that a slot's begin and a packet's
+//! arrival can be compared.
 
 use mixer::Time;
 use mixer::format::SLOT;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Converts between slots and instants.
+/// Converts between slot numbers and points in time.
 #[derive(Debug, Clone, Copy)]
 pub struct SlotClock {
     /// The server clock's origin on the system's monotonic clock, in nanoseconds.
@@ -15,10 +15,10 @@ pub struct SlotClock {
 }
 
 impl SlotClock {
-    /// Creates a clock that agrees with [`crate::clock`] to a few microseconds.
+    /// Creates a slot clock that agrees with [`crate::clock`] to a few microseconds.
     pub fn new() -> SlotClock {
         // A preemption between the two readings makes the difference too small, so take the largest
-        // of several.
+        // of several differences.
         let origin_ns = (0..8)
             .map(|_| monotonic_ns() - crate::clock::now().us() as i64 * 1_000)
             .max()
@@ -26,12 +26,12 @@ impl SlotClock {
         SlotClock { origin_ns }
     }
 
-    /// The instant of a slot on the server's clock.
+    /// The time at which `slot` begins, on the server's clock.
     pub fn at(slot: u64) -> Time {
         Time::from_us(slot * SLOT_US)
     }
 
-    /// The slot that began last.
+    /// Number of the slot that began last.
     pub fn current(&self) -> u64 {
         (self.now_ns().max(0) / SLOT_NS) as u64
     }
@@ -41,7 +41,7 @@ impl SlotClock {
         self.now_ns() - slot as i64 * SLOT_NS
     }
 
-    /// The instant of a slot as a deadline on the system's monotonic clock.
+    /// The time at which `slot` begins, as a deadline on the system's monotonic clock.
     pub fn deadline(&self, slot: u64) -> Timespec {
         let deadline_ns = self.origin_ns + slot as i64 * SLOT_NS;
         Timespec {
@@ -77,7 +77,8 @@ mod tests {
         assert!(clock.late_ns(slot) < 0);
         Parker::default().sleep(Sleep::Uninterrupted, &clock.deadline(slot), || false);
         let late_us = crate::clock::now().us() as i64 - SlotClock::at(slot).us() as i64;
-        // Early by at most the difference of the two clocks; late by however busy the machine is.
+        // Early by at most the difference of the two clocks; late by as much as the machine is
+        // busy.
         assert!((-100..500_000).contains(&late_us), "{late_us} us");
         assert!(clock.current() >= slot && clock.late_ns(slot) >= 0);
     }

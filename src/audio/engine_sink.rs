@@ -1,5 +1,5 @@
-//! The engine's output onto the rings to other threads. No send waits; values that find a ring full
-//! are counted.
+//! Sends a mixer engine's output over the rings to other threads. No send waits; a value that finds
+//! its ring full is counted.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -18,25 +18,26 @@ use super::metrics::{MixerMetrics, add};
 use super::work_sharing::WorkShare;
 use crate::queues::{COMMANDS, JOBS, Outbound, Producer, Recipients};
 
-/// The sending ends of the rings that carry the engine's output.
+/// The sending ends of the rings that carry one engine's output.
 pub(super) struct EngineSink {
     ends: SinkEnds,
-    /// Retired boxes that found the reaper's ring full; see [`most_kept`].
+    /// Retired boxes that found the reaper's ring full; at most [`most_kept`].
     kept: Vec<Retired>,
-    /// Entries on the network's ring since the network thread was last woken.
+    /// Number of entries sent to the network thread since it was last woken.
     sent: usize,
-    /// Something has been told since the conference was last woken.
+    /// Whether an event was sent since the conference was last woken.
     has_told: bool,
     clock: SlotClock,
-    /// When an encode was last offered or finished, by any mixer.
+    /// When an encode of this mixer was last offered, taken back or finished.
     progress_ns: i64,
-    /// Since when the mixer only waits for other mixers' encodes.
+    /// When the mixer began to do nothing but wait for encodes on other mixers; `None` while it
+    /// works.
     waiting_since_ns: Cell<Option<i64>>,
-    /// Nanoseconds of such waiting in this slot so far.
+    /// Time spent on such waiting in the present slot, in nanoseconds.
     waited_ns: Cell<i64>,
 }
 
-/// The parts that [`EngineSink`] are made of.
+/// The parts from which [`EngineSink`] is built.
 pub(super) struct SinkEnds {
     pub packets: Producer<Outbound>,
     pub events: Producer<Event>,
@@ -47,7 +48,7 @@ pub(super) struct SinkEnds {
 }
 
 impl EngineSink {
-    /// Builds the sink. Set-up only (allocates).
+    /// Builds the sink. Real-time: set-up only (allocates).
     pub fn new(ends: SinkEnds, limits: EngineLimits, clock: SlotClock) -> EngineSink {
         EngineSink {
             ends,
@@ -66,12 +67,13 @@ impl EngineSink {
         &self.ends.metrics
     }
 
-    /// This mixer's share in the work of the others.
+    /// This mixer's access to the encodes that all mixers share.
     pub fn work_share(&self) -> &WorkShare<Job> {
         &self.ends.work_share
     }
 
-    /// Nanoseconds that the mixer only waited for others in this slot; resets the count.
+    /// Returns the time that the mixer has only waited for other mixers in this slot, in
+    /// nanoseconds; resets it to 0.
     pub fn take_waited_ns(&mut self) -> u64 {
         self.waited_ns.take().max(0) as u64
     }
@@ -87,24 +89,26 @@ impl EngineSink {
         }
     }
 
-    /// Wakes the network thread if packets were sent since the last call.
+    /// Wakes the network thread, if packets were sent since it was last woken.
     pub fn wake_the_network(&mut self) {
         if self.sent > 0 {
             self.sent = 0;
-            // Refused only when the counter is full, and then the network thread is awake already.
+            // The write fails only if the eventfd's counter is full, and then the network thread is
+            // awake.
             let _ = rustix::io::write(&self.ends.wakes.network, &1u64.to_ne_bytes());
         }
     }
 
-    /// Wakes the conference if something has happened since it was last woken.
+    /// Wakes the conference, if events were sent since it was last woken.
     pub fn wake_the_conference(&mut self) {
         if core::mem::take(&mut self.has_told) {
-            // Refused only when the counter is full, and then the conference is awake already.
+            // The write fails only if the eventfd's counter is full, and then the conference is
+            // awake.
             let _ = rustix::io::write(&self.ends.wakes.conference, &1u64.to_ne_bytes());
         }
     }
 
-    /// Retries to hand retired boxes to the reaper; returns whether none is left.
+    /// Sends retired boxes that had to wait to the reaper; returns whether none waits any longer.
     pub fn retry_retired(&mut self) -> bool {
         while let Some(retired) = self.kept.pop() {
             if let Err(PushError::Full(retired)) = self.ends.retired.push(retired) {
@@ -119,7 +123,7 @@ impl EngineSink {
 impl Sink for EngineSink {
     fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket) {
         if destination != Destination::Peer {
-            // This server builds no participant with another destination.
+            // The server adds no participant whose packets go anywhere but to a peer.
             add(&self.ends.metrics.packets_out_dropped, to.len() as u64);
             return;
         }
@@ -151,7 +155,7 @@ impl Sink for EngineSink {
         {
             self.kept.push(retired);
         }
-        // Beyond that capacity the box is freed here: a late slot is better than leaked memory.
+        // If `kept` is full too, the box is freed here: a late slot is better than leaked memory.
     }
 }
 
@@ -178,9 +182,9 @@ impl WorkPool for EngineSink {
         Some(job)
     }
 
-    /// Whether the mixer gives up waiting for encodes. Yields the core to threads of equal
-    /// priority: with more mixers than cores, the mixer that runs the encode may need this mixer's
-    /// core.
+    /// Whether to give up waiting for encodes on other mixers. Each call yields the core to threads
+    /// of equal priority: with more mixers than cores, the mixer that runs the encode may need this
+    /// mixer's core.
     fn is_overdue(&self) -> bool {
         if self.waiting_since_ns.get().is_none() {
             self.waiting_since_ns.set(Some(self.clock.now_ns()));
@@ -195,21 +199,24 @@ impl WorkPool for EngineSink {
     }
 }
 
-/// Most retired boxes that can wait for the reaper at one time. While any waits, no command is
-/// applied, and a command yields at most one box (the box of a leaving participant, of monitored rooms and
-/// of personal gains one tick later). So these are the commands of one tick's slots and of the slot
-/// that found the ring full. Without any command each room may fail, each participant may give up
-/// its own stream for a group's, and each encode on another thread may find its participant gone.
+/// Most retired boxes that can wait for the reaper at one time.
+///
+/// While any box waits, no command is applied. A command yields at most one box: that of a leaving
+/// participant at once, those of monitored rooms and of personal gains one tick later. So the first
+/// term counts the commands of one tick's slots and of the slot that found the ring full. The other
+/// terms count boxes without a command: each room may fail, each participant may give up its own
+/// stream for a group's, and each encode on another thread may find its participant gone.
 fn most_kept(limits: EngineLimits) -> usize {
     COMMANDS * (TickLength::Ms20.slots() + 1) + limits.rooms + limits.participants + JOBS
 }
 
-/// Time without any finished encode after which waiting for other mixers ends: two slots. An encode
-/// takes a sixteenth of that, one of 60 ms a sixth, so the thread that runs it is being held up;
-/// and while we wait, all other rooms of this mixer are late. A packet that comes so much later is
-/// still on its beat for any receiver that tolerates the network's own jitter.
+/// Time without any finished encode after which a mixer stops waiting for others: two slots. A
+/// usual encode takes a sixteenth of that and an encode of 60 ms a sixth, so the thread that runs
+/// it is being held up. While this mixer waits, all its other rooms are late. A packet that is late
+/// by this time still arrives in time at any receiver that tolerates the network's own jitter.
 const PATIENCE_NS: i64 = 2 * SLOT.as_nanos() as i64;
 
-/// Entries after which the network thread is woken within a slot: its batch size. A room in which
-/// everybody talks takes long to encode, and its first packets need not wait for the last.
+/// Number of entries after which the network thread is woken within a slot: one batch of datagrams.
+/// A room in which everybody talks takes long to encode, and its first packets need not wait for
+/// its last.
 const FULL_BATCH: usize = 64;

@@ -11,13 +11,14 @@ use super::metrics::MixerMetrics;
 use super::parker::Parker;
 use crate::queues::{Consumer, MixerId, Producer, send};
 
-/// A read-only handle to all mixers.
+/// A handle to all mixers, for any part of the server: for their counters and their complexity
+/// limit.
 #[derive(Debug, Clone)]
 pub struct AudioHandle {
     pub(super) mixers: Arc<[MixerHandle]>,
 }
 
-/// A handle to one mixer.
+/// A handle to one mixer, which can be cloned.
 #[derive(Debug, Clone)]
 pub struct MixerHandle {
     pub(super) id: MixerId,
@@ -37,12 +38,12 @@ pub struct MixerControl {
 }
 
 impl MixerControl {
-    /// The handle of this mixer.
+    /// The handle of the controlled mixer, which can be cloned and passed on.
     pub fn handle(&self) -> &MixerHandle {
         &self.handle
     }
 
-    /// Sends a command, which is applied within a slot.
+    /// Sends a command to the mixer, which applies it at its next slot.
     ///
     /// # Errors
     /// Returns the command if the ring is full or the mixer has ended.
@@ -52,8 +53,8 @@ impl MixerControl {
         Ok(())
     }
 
-    /// Number of commands the mixer accepts now, 0 if it has ended. Can only grow until the next
-    /// `send`.
+    /// Number of commands that the mixer accepts now; 0 if it has ended. Can only grow until the
+    /// next command is sent.
     pub fn free_places(&self) -> usize {
         match self.commands.is_abandoned() {
             true => 0,
@@ -61,12 +62,13 @@ impl MixerControl {
         }
     }
 
-    /// Takes the mixer's next event. To be polled: the mixer wakes nobody for an event.
+    /// Takes the mixer's next event, if any. The mixer wakes the conference after a slot with
+    /// events; see [`Wakes`](super::Wakes).
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop().ok()
     }
 
-    /// Whether the mixer has ended. Earlier events may still be unread.
+    /// Whether the mixer has ended. Events that it sent before may still be unread.
     pub fn has_ended(&self) -> bool {
         self.events.is_abandoned()
     }
@@ -85,7 +87,7 @@ impl MixerHandle {
         self.id
     }
 
-    /// Caps the libopus complexity of all encoders from the next slot on.
+    /// Limits the libopus complexity of all encoders of the mixer to `most`, from the next slot on.
     pub fn cap_complexity(&self, most: u8) {
         self.max_complexity.store(most, Relaxed);
     }
@@ -95,7 +97,7 @@ impl MixerHandle {
         &self.metrics
     }
 
-    /// Makes every slot take this much longer, to simulate load.
+    /// Makes every slot of the mixer take `slot` longer, to simulate load.
     #[cfg(test)]
     pub(crate) fn burden(&self, slot: std::time::Duration) {
         self.burden_ns.store(slot.as_nanos() as u64, Relaxed);

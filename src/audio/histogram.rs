@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::metrics::add;
 
-/// Counts of durations by size. Buckets are an eighth to a fifth of their upper bound wide, from
-/// 4 us to 131 ms: precise enough for any percentile, and few enough to be read over HTTP.
+/// Numbers of durations by size. Each bucket is an eighth to a fifth of its upper bound wide, from
+/// 4 us to 131 ms: precise enough for any percentile, and few enough buckets to be read over HTTP.
 #[derive(Debug)]
 pub struct Histogram {
     counts: [AtomicU64; BUCKETS],
@@ -26,7 +26,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration; called by one thread only.
+    /// Counts one duration. Only one thread may call this.
     ///
     /// Real-time: safe.
     pub(super) fn record_ns(&self, ns: u64) {
@@ -37,8 +37,8 @@ impl Histogram {
         }
     }
 
-    /// Upper bounds of the buckets with the number of durations up to each; `None` is the last
-    /// bound: no limit.
+    /// Returns each bucket's upper bound with the number of durations up to it; `None` stands for
+    /// the last bucket, which has no bound.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = (0..BUCKETS - 1).map(|bucket| Some(Duration::from_micros(bound_us(bucket))));
         let counts = self.counts.iter().scan(0, |total, count| {
@@ -48,12 +48,12 @@ impl Histogram {
         bounds.chain([None]).zip(counts)
     }
 
-    /// Sum of all durations.
+    /// Sum of all counted durations.
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum_ns.load(Relaxed))
     }
 
-    /// The longest duration.
+    /// The longest counted duration.
     pub fn longest(&self) -> Duration {
         Duration::from_nanos(self.longest_ns.load(Relaxed))
     }
@@ -71,7 +71,7 @@ fn bucket_of(ns: u64) -> usize {
     if us <= LEAST_US {
         return 0;
     }
-    // A bound belongs to the bucket that it ends.
+    // A duration equal to a bound belongs to the bucket that ends there.
     let below = us - 1;
     let doubling = below.ilog2() as usize;
     let quarter = (below >> (doubling - 2)) as usize & 3;

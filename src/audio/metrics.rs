@@ -6,77 +6,81 @@ use mixer::engine::EngineStats;
 
 use super::histogram::Histogram;
 
-/// Totals of one mixer thread since it started.
+/// Counters of one mixer thread since it started.
+///
+/// A slot is one turn of the thread's loop, every 2.5 ms. A room is due in the slot in which its
+/// next tick begins.
 #[derive(Debug, Default)]
 pub struct MixerMetrics {
-    /// Slots run.
+    /// Number of slots run.
     pub slots: AtomicU64,
-    /// Slots with a due room that began more than a slot late, and were run all the same.
+    /// Number of slots with a due room that began more than one slot late and were run
+    /// nevertheless.
     pub late_slots: AtomicU64,
-    /// Slots with a due room whose work was not finished when the next slot began.
+    /// Number of slots with a due room whose work was not finished when the next slot should begin.
     pub overrun_slots: AtomicU64,
-    /// Slots skipped because they would have begun more than a tick late.
+    /// Number of slots skipped because they would have begun more than a tick late.
     pub skipped_slots: AtomicU64,
     /// Histogram of how late the slots with a due room began.
     pub lateness: Histogram,
     /// Histogram of the duration of the slots with a due room.
     pub work: Histogram,
-    /// Time spent on the mixer's own slots, in wall-clock nanoseconds: preemption counts, since
-    /// that time is lacking. Excludes waiting for other mixers.
+    /// Time spent on the mixer's own slots, in nanoseconds of wall-clock time, so that preemption
+    /// counts as load. Waiting for other mixers does not count.
     pub busy_ns: AtomicU64,
-    /// Time spent waiting for encodes that other mixers had begun.
+    /// Time spent waiting for encodes that other mixers had begun, in nanoseconds.
     pub waiting_ns: AtomicU64,
-    /// Time spent on encodes for other mixers, between the mixer's own slots.
+    /// Time spent on encodes for other mixers, between the mixer's own slots, in nanoseconds.
     pub helping_ns: AtomicU64,
-    /// Encodes done for other mixers.
+    /// Number of encodes done for other mixers.
     pub helped: AtomicU64,
-    /// Encodes that other mixers did for this one.
+    /// Number of encodes that other mixers did for this mixer.
     pub was_helped: AtomicU64,
-    /// Events dropped because their ring was full.
+    /// Number of events dropped because the ring to the conference was full.
     pub events_dropped: AtomicU64,
-    /// Packets to the network dropped because their ring was full, per recipient.
+    /// Number of packets dropped because the ring to the network thread was full, per recipient.
     pub packets_out_dropped: AtomicU64,
     /// Number of rooms on this mixer.
     pub rooms: AtomicU64,
     /// Number of participants on this mixer.
     pub participants: AtomicU64,
-    /// Ticks run, over all rooms.
+    /// Number of ticks run, over all rooms.
     pub room_ticks: AtomicU64,
-    /// Ticks that waited for a late packet.
+    /// Number of ticks that waited for a late packet.
     pub ticks_held: AtomicU64,
-    /// Packets sent, per recipient.
+    /// Number of packets sent, per recipient.
     pub packets_out: AtomicU64,
-    /// Packets encoded.
+    /// Number of packets encoded.
     pub encodes: AtomicU64,
-    /// Packets skipped because another thread had not encoded them in time.
+    /// Number of packets skipped because another thread had not encoded them in time.
     pub encodes_skipped: AtomicU64,
-    /// Mixes that the codec refused to encode.
+    /// Number of mixes that the codec refused to encode.
     pub encode_failures: AtomicU64,
-    /// Received packets of participants that are not on this mixer or do not talk.
+    /// Number of received packets from participants that are not on this mixer or do not talk.
     pub packets_in_dropped: AtomicU64,
-    /// Commands that the engine refused.
+    /// Number of commands that the engine refused.
     pub refused: AtomicU64,
-    /// Rooms removed because of a fault.
+    /// Number of rooms removed because of a fault.
     pub faults: AtomicU64,
 }
 
 /// Measured times of one slot.
 pub(super) struct SlotTimes {
-    /// Nanoseconds from the slot's instant to its begin.
+    /// Nanoseconds by which the slot began late.
     pub late_ns: u64,
-    /// Nanoseconds from the slot's begin to its end.
+    /// Nanoseconds that the slot took, from its actual begin to its end.
     pub work_ns: u64,
-    /// The part of `work_ns` spent only waiting for other mixers.
+    /// The part of `work_ns` that was spent only waiting for other mixers.
     pub waited_ns: u64,
 }
 
 impl MixerMetrics {
-    /// Counts one slot's work.
+    /// Counts one finished slot, and copies the engine's counters.
     pub(super) fn worked(&self, times: &SlotTimes, engine: EngineStats) {
         add(&self.slots, 1);
         add(&self.busy_ns, times.work_ns.saturating_sub(times.waited_ns));
         add(&self.waiting_ns, times.waited_ns);
-        // The lateness of a slot without a due room does not matter.
+        // Lateness and duration matter only for a slot with a due room.
         if engine.ticks_total != self.room_ticks.load(Relaxed) {
             self.lateness.record_ns(times.late_ns);
             self.work.record_ns(times.work_ns);
@@ -100,7 +104,7 @@ impl MixerMetrics {
     }
 }
 
-/// Adds to a count that only the calling thread writes, so no locked instruction is needed.
+/// Adds to a counter that only the calling thread writes, so that no locked instruction is needed.
 pub(super) fn add(count: &AtomicU64, by: u64) {
     count.store(count.load(Relaxed) + by, Relaxed);
 }
@@ -139,7 +143,7 @@ mod tests {
         metrics.worked(&times, engine);
         assert_eq!(metrics.busy_ns.load(Relaxed), 400_000);
         assert_eq!(metrics.waiting_ns.load(Relaxed), 2_600_000);
-        // The waiting still counts towards the slot's duration.
+        // Waiting for other mixers still counts towards the slot's duration.
         assert_eq!(metrics.overrun_slots.load(Relaxed), 1);
     }
 

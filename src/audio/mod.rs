@@ -1,12 +1,18 @@
-//! Mixer threads that run the engines: rings, clock, priority, and work sharing.
+//! Mixer threads that run the mixing engines: rings, clock, priority and work sharing.
 //!
-//! The one place where the engine meets the rings between threads. Each thread has rooms of its own. It wakes at every
-//! slot, takes what its rings hold, runs the rooms that are due, and hands out what came of it. Its system calls are: its
-//! sleep; an eventfd write for each 64 packets out and after the last of a slot, and one after a slot in which something
-//! happened; waking other mixers when a room has more
-//! encodes than one thread should do; and giving up its core (`sched_yield`) while it waits for these encodes. What the
-//! engines are done with is freed by a thread of its own, the reaper. No ring that a mixer sends on wakes anybody by
-//! itself, since that takes a lock: the network thread and the conference wait for an eventfd, the reaper looks now and then.
+//! This is the only place where the engine meets the rings between threads. Each mixer thread has
+//! rooms of its own. Every 2.5 ms (a slot) it wakes up, takes commands and packets from its rings,
+//! runs the rooms whose tick is due, and sends their packets and events. Another thread, the
+//! reaper, frees the memory that the engines no longer need.
+//!
+//! No ring wakes its receiver by itself, because that would take a lock. The network thread and the
+//! conference wait for an eventfd; the reaper polls. A mixer thread makes only these system calls:
+//!
+//! - It sleeps until the next slot.
+//! - It writes to the network thread's eventfd after every 64 packets and at the end of a slot.
+//! - It writes to the conference's eventfd at the end of a slot in which events were sent.
+//! - It wakes other mixers when a room has more encodes than one thread should do.
+//! - It yields its core (`sched_yield`) while it waits for these encodes.
 
 mod board;
 mod clock;
@@ -47,15 +53,15 @@ pub use self::handle::{AudioHandle, MixerControl, MixerHandle};
 pub use self::histogram::Histogram;
 pub use self::metrics::MixerMetrics;
 
-/// Settings of the mixer threads.
+/// Settings of all mixer threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioConfig {
     /// Whether to request SCHED_FIFO; without permission the mixers run at normal priority and log
     /// a warning.
     pub fifo: bool,
-    /// Most rooms on any one mixer.
+    /// Maximum number of rooms on any one mixer.
     pub max_rooms: usize,
-    /// Most participants on any one mixer, in all its rooms.
+    /// Maximum number of participants on any one mixer, in all its rooms.
     pub max_participants: usize,
 }
 
@@ -69,7 +75,7 @@ impl Default for AudioConfig {
     }
 }
 
-/// Why the mixers could not start, or failed.
+/// Why the mixer threads could not be started or stopped properly.
 #[derive(Debug, Error)]
 pub enum AudioError {
     /// The system refused to create a thread.
@@ -85,7 +91,7 @@ pub enum AudioError {
     Panicked,
 }
 
-/// The running mixers. Dropping them stops the mixers without waiting.
+/// The running mixer threads. Dropping this stops them without waiting for their end.
 #[derive(Debug)]
 pub struct Audio {
     handle: AudioHandle,
@@ -94,16 +100,16 @@ pub struct Audio {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The eventfds by which mixers wake others.
+/// The eventfds to which mixer threads write to wake other threads.
 #[derive(Debug)]
 pub struct Wakes {
-    /// The network thread's, written when packets went out.
+    /// Wakes the network thread; written when packets were sent to it.
     pub network: OwnedFd,
-    /// The conference's, written after a slot in which something happened.
+    /// Wakes the conference; written after a slot in which events were sent to it.
     pub conference: OwnedFd,
 }
 
-/// Starts the mixers: one for each of `ends`. Returns them with the one control of each.
+/// Starts one mixer thread for each of `ends`; returns the threads, and one control for each mixer.
 ///
 /// - `ends`: each mixer's ends of its rings to and from the network thread.
 ///
@@ -129,7 +135,7 @@ pub fn start(
     let work_shares = work_sharing::sharers(&parkers).into_iter().zip(parkers);
     for ((work_share, ends), to_reaper) in work_shares.zip(ends).zip(to_reaper) {
         if let Err(error) = works.start_mixer(work_share, ends, to_reaper) {
-            // Dropping the result stops the threads that run already.
+            // Dropping the result stops the threads that already run.
             drop(works.finish());
             return Err(error);
         }
@@ -146,16 +152,16 @@ pub fn start(
     Ok(started)
 }
 
-/// Mixers that are being started.
+/// The mixer threads started so far, and the parts for starting more.
 struct Works {
     parts: SharedParts,
-    /// Where each says what came of its priority, if it asked.
+    /// Where each mixer thread reports whether it got real-time priority; `None` if it did not ask.
     say: mpsc::Sender<Option<Result<(), NotPermitted>>>,
     threads: Vec<JoinHandle<()>>,
     controls: Vec<MixerControl>,
 }
 
-/// The parts that all mixers share.
+/// The parts that all mixer threads share.
 struct SharedParts {
     config: AudioConfig,
     wakes: Arc<Wakes>,
@@ -171,7 +177,7 @@ impl SharedParts {
         }
     }
 
-    /// Builds a mixer, for any thread to run, and its control.
+    /// Builds a mixer, which any thread can then run, and its control.
     fn build_mixer(
         &self,
         id: MixerId,
@@ -249,8 +255,8 @@ impl Works {
         Ok(())
     }
 
-    /// Orders the threads for joining: the reaper last, as it ends once every mixer has dropped its
-    /// ring.
+    /// Hands the started threads over. The reaper is joined last, because it ends once every mixer
+    /// has dropped its ring to the reaper.
     fn finish(mut self) -> (Audio, Vec<MixerControl>) {
         self.threads.rotate_left(1);
         let handles = self.controls.iter().map(|it| it.handle.clone());
@@ -306,7 +312,8 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
         .map_err(|source| AudioError::Spawn { name, source })
 }
 
-/// Frees the boxes that engines retire. Polls, so that no mixer ever has to wake the reaper.
+/// Frees the boxes that engines retire, until all mixers have ended. It polls, so that no mixer
+/// ever has to wake it.
 fn reap(mut rings: Vec<Consumer<Retired>>) {
     loop {
         rings.retain_mut(|ring| {
@@ -314,7 +321,7 @@ fn reap(mut rings: Vec<Consumer<Retired>>) {
             while let Ok(retired) = ring.pop() {
                 drop(retired);
             }
-            // Boxes pushed between the check and the last `pop` are freed with the ring.
+            // Boxes sent between the check and the last `pop` are freed when the ring is dropped.
             !is_over
         });
         if rings.is_empty() {
@@ -324,6 +331,6 @@ fn reap(mut rings: Vec<Consumer<Retired>>) {
     }
 }
 
-/// Poll interval of the reaper. A ring usually holds far more than is retired in this time; excess
-/// boxes wait in their mixer.
+/// Poll interval of the reaper. A ring usually has room for far more boxes than are retired in this
+/// time; boxes that find it full wait in their mixer.
 const REAP_EVERY: Duration = Duration::from_millis(50);

@@ -1,10 +1,11 @@
-//! The sleep of a mixer thread between slots: until a deadline, or until another thread wakes it
-//! for work.
+//! The sleep of a mixer thread between slots, which ends at a deadline or when another thread wakes
+//! the mixer.
 //!
-//! A futex with an absolute deadline on the monotonic clock: measured as precise as
-//! `clock_nanosleep` (half of all wake-ups within 42 us under SCHED_FIFO, 99 of 100 within 130 us),
-//! it cannot oversleep by a preemption between reading the clock and falling asleep, and it can be
-//! interrupted. Ringing takes no lock, and no system call unless the mixer sleeps.
+//! It is a futex wait with an absolute deadline on the monotonic clock. Measurements show that this
+//! is as precise as `clock_nanosleep` (half of all wake-ups within 42 us under SCHED_FIFO, 99 of
+//! 100 within 130 us). A preemption between reading the clock and falling asleep cannot prolong it,
+//! and other threads can end it. Waking a mixer takes no lock, and a system call only if the mixer
+//! sleeps.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -13,35 +14,38 @@ use std::sync::atomic::{AtomicU32, fence};
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
-/// What wakes a sleeping mixer, besides its deadline.
+/// How a mixer sleeps: what ends its sleep before the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sleep {
-    /// Nothing: no time is left for other work before the mixer's slot.
+    /// Nothing ends the sleep: no time is left for an encode of another mixer before the own slot.
     Uninterrupted,
-    /// An encode that another mixer offers. Commands wait for the slot.
+    /// An encode that another mixer offers ends the sleep. Commands wait for the slot.
     Doze,
-    /// A command or an offered encode: no room of the mixer needs its slots.
+    /// A command or an offered encode ends the sleep. The mixer has no participants and skips
+    /// slots.
     Rest,
 }
 
 /// The wake-up flag of one mixer.
 #[derive(Debug, Default)]
 pub(super) struct Parker {
-    /// [`AWAKE`], or how the mixer sleeps.
+    /// [`AWAKE`], or the [`Sleep`] of the mixer as a number.
     state: AtomicU32,
 }
 
 impl Parker {
-    /// Sleeps until `deadline`, unless `is_needed` returns true. Ends early at a ring or a signal.
+    /// Sleeps until `deadline`, unless `is_needed` returns true. A wake-up or a signal ends the
+    /// sleep early.
     ///
     /// Only the owning mixer calls this. Real-time: never (blocks).
     pub fn sleep(&self, how: Sleep, deadline: &Timespec, is_needed: impl FnOnce() -> bool) {
         self.state.store(word(how), Relaxed);
-        // Either the ringing thread sees that we sleep, or we see the work it rings for.
+        // Either the waking thread sees that this mixer sleeps, or `is_needed` sees that thread's
+        // work.
         fence(SeqCst);
         if how == Sleep::Uninterrupted || !is_needed() {
-            // The wait fails at once if another thread has rung meanwhile, and ends at the
-            // deadline.
+            // The wait fails at once if another thread has woken the mixer meanwhile, and ends at
+            // the deadline.
             let _ = futex::wait_bitset(
                 &self.state,
                 futex::Flags::PRIVATE,
@@ -53,7 +57,8 @@ impl Parker {
         self.state.store(AWAKE, Relaxed);
     }
 
-    /// Wakes the mixer for an offered encode; returns whether it slept.
+    /// Wakes the mixer for an offered encode; returns false if the mixer was awake or must not be
+    /// woken.
     ///
     /// Real-time: safe.
     pub fn wake_for_work(&self) -> bool {
@@ -61,8 +66,8 @@ impl Parker {
         self.wake_from(word(Sleep::Doze)) || self.wake_from(word(Sleep::Rest))
     }
 
-    /// Wakes the mixer for a command if it rests; otherwise it reads commands at its next slot
-    /// anyway.
+    /// Wakes the mixer for a command if it sleeps for long ([`Sleep::Rest`]). Otherwise it reads
+    /// commands at its next slot anyway.
     pub fn wake_for_command(&self) {
         fence(SeqCst);
         self.wake_from(word(Sleep::Rest));
@@ -71,7 +76,8 @@ impl Parker {
     fn wake_from(&self, sleep: u32) -> bool {
         let slept = self.state.compare_exchange(sleep, AWAKE, SeqCst, Relaxed);
         if slept.is_ok() {
-            // At most one thread sleeps here, and nothing needs doing if it has just woken.
+            // At most one thread sleeps on this futex; if it has just woken up, nothing needs to be
+            // done.
             let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
         }
         slept.is_ok()
@@ -88,7 +94,7 @@ const fn word(how: Sleep) -> u32 {
     }
 }
 
-/// Futex bitset with all bits set: every waker reaches every sleeper.
+/// Futex bitset with all bits set: every wake-up reaches every sleeper.
 const ANYBODY: NonZeroU32 = NonZeroU32::MAX;
 
 #[cfg(test)]
@@ -104,7 +110,7 @@ mod tests {
         at
     }
 
-    /// Whether `ring` wakes a mixer that sleeps for up to a minute.
+    /// Returns whether `ring` wakes a mixer that sleeps as `how` says.
     fn gets_up(how: Sleep, ring: impl Fn(&Parker)) -> bool {
         let parker = Arc::new(Parker::default());
         let sleeper = parker.clone();

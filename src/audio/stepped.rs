@@ -1,4 +1,5 @@
-//! Mixers without threads, for tests: the test runs each slot, so that no test waits for a mixer.
+//! Mixers without threads, for tests: the test runs each slot itself, so that no test waits for a
+//! mixer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use super::thread::{self, Mixer};
 use super::{AudioConfig, AudioHandle, MixerControl, SharedParts, Wakes, work_sharing};
 use crate::queues::{Consumer, MixerEnds, MixerId, RETIRED, ring};
 
-/// Mixers that run on the thread of the test. Dropping them ends them.
+/// Mixers whose slots the thread of the test runs. Dropping them ends them.
 pub(crate) struct SteppedMixers {
     mixers: Vec<Mixer>,
     retired: Vec<Consumer<Retired>>,
-    /// The next slot.
+    /// Number of the slot to run next.
     slot: u64,
 }
 
 impl SteppedMixers {
-    /// Builds one mixer for each of `ends`; returns them with a handle to all of them, and with the
-    /// one control of each.
+    /// Builds one mixer for each of `ends`; returns the mixers, a handle to all of them, and one
+    /// control for each.
     pub(crate) fn new(
         config: AudioConfig,
         ends: Vec<MixerEnds>,
@@ -50,7 +51,7 @@ impl SteppedMixers {
         (stepped, handle, controls)
     }
 
-    /// Runs all slots of a time span in every mixer, and frees what the mixers have retired.
+    /// Runs all slots of the next `time` in every mixer, and frees what the mixers have retired.
     pub(crate) fn run(&mut self, time: Duration) {
         for _ in 0..time.as_micros() / SLOT.as_micros() {
             for mixer in &mut self.mixers {

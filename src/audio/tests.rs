@@ -1,4 +1,4 @@
-//! Tests of the mixer threads as a whole, over their rings: real time, real codecs, no network.
+//! Tests of the mixer threads through their rings, with real time, real codecs and no network.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -62,18 +62,18 @@ impl Network {
         assert!(self.controls[0].send(command).is_ok());
     }
 
-    /// Events of the first mixer since the last call.
+    /// Returns the events of the first mixer since the last call.
     fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.controls[0].next_event()).collect()
     }
 
-    /// Packets sent by the first mixer since the last call.
+    /// Returns the packets that the first mixer has sent since the last call.
     fn sent(&mut self) -> Vec<Outbound> {
         let from_mixer = &mut self.ends.from_mixers[0];
         std::iter::from_fn(|| from_mixer.pop().ok()).collect()
     }
 
-    /// Sends one packet of each voice.
+    /// Sends one packet of each voice to the first mixer.
     fn talk(&mut self, voices: &mut [Voice]) {
         for (id, voice) in (1..).zip(voices) {
             let inbound = Inbound {
@@ -147,7 +147,7 @@ impl Voice {
     }
 }
 
-/// Amplitude of one frequency, by projection with a Hann window.
+/// Returns the amplitude of one frequency, by projection with a Hann window.
 fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
     let (mut re, mut im, mut weight) = (0.0, 0.0, 0.0);
     for (at, &sample) in samples.iter().enumerate() {
@@ -161,9 +161,10 @@ fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
     2.0 * re.hypot(im) / weight
 }
 
-/// The other one is heard and its own voice is not, on the beat of the media clock.
+/// Checks that the other participant is heard, that the own voice is not, and that the packets are
+/// 20 ms apart.
 fn check_sound(packets: &[Outbound], own_hz: f64, other_hz: f64) {
-    // A busy machine may cost a tick, which shows as a gap.
+    // A busy machine may skip a tick, which shows as a gap.
     let off_beat =
         |pair: &&[Outbound]| pair[1].packet.time.distance_from(pair[0].packet.time) % 960 != 0;
     assert_eq!(packets.windows(2).filter(off_beat).count(), 0);
@@ -298,7 +299,7 @@ fn room_fault_is_reported_and_affects_no_other_room() {
     network.audio.stop().unwrap();
 }
 
-/// One mixer has a room with more talkers than it encodes alone; the other mixer is idle.
+/// One mixer has a room with more talkers than it can encode alone; the other mixer is idle.
 #[test]
 fn idle_mixer_helps_a_busy_mixer_and_packets_stay_in_order_at_multiples_of_20_ms() {
     const TALKERS: u32 = 16;
@@ -327,8 +328,8 @@ fn idle_mixer_helps_a_busy_mixer_and_packets_stay_in_order_at_multiples_of_20_ms
     assert_eq!(heard.len(), TALKERS as usize);
     for packets in heard.values() {
         assert!(packets.len() > 40, "{} packets", packets.len());
-        // Packets are neither repeated nor reordered, nor off the beat; a busy machine may skip a
-        // tick.
+        // Packets are neither repeated nor reordered, and their times are multiples of a tick
+        // apart; a busy machine may skip a tick.
         for pair in packets.windows(2) {
             let step = pair[1].packet.time.distance_from(pair[0].packet.time);
             assert!(step > 0 && step % 960 == 0, "{step} samples");
@@ -338,7 +339,7 @@ fn idle_mixer_helps_a_busy_mixer_and_packets_stay_in_order_at_multiples_of_20_ms
     let [owner, other] = [0, 1].map(|at| handle.mixers()[at].clone());
     let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let encodes = of(&owner.metrics().encodes);
-    // A finished helper job is collected in the owner's next slot at the latest.
+    // An encode finished by another mixer is collected in the owner's next slot at the latest.
     let patience = Instant::now() + Duration::from_secs(60);
     while of(&owner.metrics().was_helped) != of(&other.metrics().helped) {
         assert!(Instant::now() < patience, "nothing is lost on the way");
@@ -368,7 +369,7 @@ fn mixers_without_participants_sleep_but_still_apply_commands() {
     let (before, began) = (slots(&network), Instant::now());
     std::thread::sleep(SLOT * 200);
     let awake = slots(&network) - before;
-    // Without rest each mixer would run one slot every 2.5 ms.
+    // Without resting, each mixer would run one slot every 2.5 ms.
     let most = 2 * began.elapsed().as_micros() / SLOT.as_micros();
     assert!(u128::from(awake) < most / 10, "{awake} of {most}");
 

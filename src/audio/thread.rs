@@ -1,4 +1,4 @@
-//! The loop of a mixer thread: its work in each slot, and between slots.
+//! The loop of a mixer thread: its work in each slot of 2.5 ms, and between slots.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -15,17 +15,17 @@ use super::parker::Sleep;
 use super::work_sharing::Job;
 use crate::queues::{COMMANDS, Consumer, Inbound, PACKETS_IN, take_in_place};
 
-/// Everything a mixer thread owns.
+/// The state of a mixer thread, which owns all of it.
 pub(super) struct Mixer {
     pub engine: Engine,
     pub commands: Consumer<Command>,
     pub packets: Consumer<Inbound>,
     pub sink: EngineSink,
     pub clock: SlotClock,
-    /// Upper limit of encoder complexity, set by the load governor.
+    /// Limit on the libopus complexity of all encoders, set by load control.
     pub max_complexity: Arc<AtomicU8>,
     pub stop: Arc<AtomicBool>,
-    /// Extra time that every slot takes, to simulate load.
+    /// Extra time that every slot takes, in nanoseconds, to simulate load.
     #[cfg(test)]
     pub burden_ns: Arc<std::sync::atomic::AtomicU64>,
 }
@@ -33,14 +33,15 @@ pub(super) struct Mixer {
 impl Mixer {
     /// Runs one slot after another until the stop flag is set.
     ///
-    /// 1. Wait until the slot begins, and run encodes for other mixers meanwhile.
-    /// 2. Take in commands, then packets, so that packets of a participant added in this slot
+    /// 1. Wait until the slot begins; until then, run encodes for other mixers.
+    /// 2. Apply commands, then take packets, so that packets of a participant added in this slot
     ///    count.
-    /// 3. Run the rooms that are due.
-    /// 4. Wake the network and the conference, if they got anything, and count.
+    /// 3. Run the rooms whose tick is due.
+    /// 4. Wake the network thread and the conference, if they were sent anything, and update the
+    ///    counters.
     ///
-    /// A late slot is made up for at once; a slot that would begin more than a tick late is
-    /// skipped, so that the delay never grows. Without participants the mixer rests.
+    /// A late slot is run at once; a slot that would begin more than a tick late is skipped, so
+    /// that the delay never grows. Without participants the mixer sleeps for several slots.
     pub fn run(mut self) {
         let mut slot = self.clock.current() + 1;
         loop {
@@ -57,8 +58,8 @@ impl Mixer {
         }
     }
 
-    /// Does all work of a slot that has begun; returns whether the slot applied commands, which it
-    /// does not while retired boxes wait for the reaper.
+    /// Does all work of a slot that has begun; returns whether commands were applied, which is not
+    /// the case while retired boxes wait for the reaper.
     pub fn do_slot(&mut self, slot: u64) -> bool {
         let late_ns = self.clock.late_ns(slot);
         let is_clear = self.sink.retry_retired();
@@ -73,7 +74,7 @@ impl Mixer {
         is_clear
     }
 
-    /// Applies at most `COMMANDS` commands, so that a flood does not delay the rooms.
+    /// Applies at most [`COMMANDS`] commands, so that a flood of commands does not delay the rooms.
     fn apply_commands(&mut self) {
         self.engine
             .cap_complexity(self.max_complexity.load(Ordering::Relaxed));
@@ -87,7 +88,7 @@ impl Mixer {
         IN_ROOMS.set(false);
     }
 
-    /// Takes at most `PACKETS_IN` packets, so that a flood does not delay the rooms.
+    /// Takes at most [`PACKETS_IN`] packets, so that a flood of packets does not delay the rooms.
     fn take_packets(&mut self) {
         IN_ROOMS.set(true);
         for _ in 0..PACKETS_IN {
@@ -134,9 +135,9 @@ impl Mixer {
     }
 }
 
-/// Between slots.
+/// What a mixer does between its slots.
 impl Mixer {
-    /// Waits until `slot` begins, and runs encodes for other mixers as long as time allows.
+    /// Waits until `slot` begins; runs encodes for other mixers as long as there is time.
     fn wait_for(&self, slot: u64) {
         let work_share = self.sink.work_share();
         let deadline = self.clock.deadline(slot);
@@ -153,8 +154,8 @@ impl Mixer {
         }
     }
 
-    /// Sleeps long, unless there is a command or an encode of another mixer; returns the slot to
-    /// continue with.
+    /// Sleeps for up to [`REST_SLOTS`], until there is a command or an encode of another mixer;
+    /// returns the slot to run next.
     fn rest(&self) -> u64 {
         let work_share = self.sink.work_share();
         let deadline = self.clock.deadline(self.clock.current() + REST_SLOTS);
@@ -164,7 +165,7 @@ impl Mixer {
         self.clock.current() + 1
     }
 
-    /// Runs one encode of another mixer with a budget of at most `time`; returns whether there was
+    /// Runs one encode of another mixer whose budget is at most `time`; returns whether there was
     /// one.
     fn help(&self, time: Duration) -> bool {
         let began_ns = self.clock.now_ns();
@@ -180,7 +181,7 @@ impl Mixer {
         helped
     }
 
-    /// Time left until a slot begins.
+    /// Returns the time left until `slot` begins.
     fn time_before(&self, slot: u64) -> Duration {
         Duration::from_nanos(u64::try_from(-self.clock.late_ns(slot)).unwrap_or(0))
     }
@@ -206,7 +207,7 @@ impl Job for mixer::schedule::Job {
 
 impl Drop for Mixer {
     fn drop(&mut self) {
-        // Room panics are caught before; any other panic ends the mixer.
+        // Panics in rooms have been caught before; any other panic ends the mixer.
         if std::thread::panicking() {
             tracing::error!("a mixer thread panicked outside of any room and has ended");
         }
@@ -214,12 +215,13 @@ impl Drop for Mixer {
 }
 
 thread_local! {
-    /// Whether the calling thread runs rooms, whose panics are caught and reported as events.
+    /// Whether the calling thread is running engine code, whose panics are caught and reported as
+    /// events.
     static IN_ROOMS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps the panic hook from writing, which blocks, when a room panics. Other panics are reported
-/// as before.
+/// Keeps the panic hook from writing a message, which can block, when a room panics. Other panics
+/// are still reported.
 pub(super) fn silence_room_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -235,13 +237,14 @@ pub(super) fn silence_room_panics() {
 /// Lateness at which a slot is skipped: one tick.
 const TOO_LATE_NS: i64 = TickLength::Ms20.duration().as_nanos() as i64;
 
-/// Lateness at which the engine hurries: one slot, since the next has begun already.
+/// Lateness above which the engine is told to hurry: one slot, because the next slot has begun
+/// already.
 const HURRIES_NS: i64 = SLOT.as_nanos() as i64;
 
-/// Shortest time before a slot in which an encode for another mixer is begun: the cheapest encode
-/// is not worth waking for.
+/// Shortest time before a slot in which an encode for another mixer is begun; the cheapest encode
+/// is not worth a wake-up in less time.
 const LEAST_TIME: Duration = Duration::from_micros(100);
 
-/// Slots that a mixer without participants sleeps if no command comes: 100 ms. Packets that still
-/// arrive from participants that left are then dropped.
+/// Number of slots that a mixer without participants sleeps if no command comes: 100 ms. Packets of
+/// participants that have left wait meanwhile, and are then dropped.
 const REST_SLOTS: u64 = 100_000 / SLOT.as_micros() as u64;

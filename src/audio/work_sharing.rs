@@ -1,9 +1,10 @@
-//! Work sharing between mixers: encodes that one mixer offers are done by others that wait for
-//! their slots.
+//! Work sharing between mixers: a mixer that waits for its next slot runs encodes that another
+//! mixer offers.
 //!
-//! A room where everybody talks needs one encode per listener and may exceed its mixer's tick. The
-//! owner offers these encodes on its [board](Board), wakes as many other mixers as there is work
-//! for, and works too: a job it takes back is its own again. No thread blocks on a board.
+//! A room in which everybody talks needs one encode per listener, which may take longer than a
+//! tick. The mixer that owns the room offers these encodes on its [board](Board), wakes as many
+//! other mixers as there is work for, and works too: it takes back jobs that no other mixer has
+//! begun. No thread blocks on a board.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -21,24 +22,24 @@ pub(super) trait Job: Send {
     fn run(&mut self);
 }
 
-/// A mixer's access to the jobs of all mixers that share work.
+/// One mixer's access to its own jobs and to those of all mixers that share work with it.
 pub(super) struct WorkShare<J> {
     sharers: Arc<[Sharer<J>]>,
     own: usize,
-    /// Places without a job on the mixer's own board.
+    /// The free places on this mixer's own board.
     free: Vec<PlaceNo>,
-    /// Number of jobs offered since other mixers were last woken.
+    /// Number of jobs that this mixer has offered since it last woke other mixers.
     offered: usize,
 }
 
-/// The part of a mixer that others access. Jobs left on its board are freed with its last
-/// reference.
+/// The part of a mixer that other mixers can access. Jobs left on its board are freed with the last
+/// reference to it.
 struct Sharer<J> {
     parker: Arc<Parker>,
     board: Board<J>,
 }
 
-/// Lets mixers share work: returns the access of each, in the order of their `parkers`.
+/// Makes mixers share work: returns one access for each of `parkers`, in their order.
 pub(super) fn sharers<J: Job>(parkers: &[Arc<Parker>]) -> Vec<WorkShare<J>> {
     let mut places = Vec::new();
     let sharers = parkers.iter().map(|parker| {
@@ -59,18 +60,18 @@ pub(super) fn sharers<J: Job>(parkers: &[Arc<Parker>]) -> Vec<WorkShare<J>> {
     work_shares.collect()
 }
 
-/// Methods for the owner of jobs. Real-time: safe.
+/// Methods for the mixer that owns jobs. Real-time: safe.
 impl<J: Job> WorkShare<J> {
     /// Whether there are other mixers to share work with.
     pub fn has_others(&self) -> bool {
         self.sharers.len() > 1
     }
 
-    /// Offers a job to the other mixers.
+    /// Offers a job of this mixer to the other mixers.
     ///
     /// # Errors
-    /// Returns the job if there is no other mixer or the board is full: the caller should run it at
-    /// once.
+    /// Returns the job if there is no other mixer or the board is full; the caller should then run
+    /// it at once.
     pub fn offer(&mut self, job: Box<J>) -> Result<(), Box<J>> {
         if !self.has_others() {
             return Err(job);
@@ -84,7 +85,7 @@ impl<J: Job> WorkShare<J> {
         Ok(())
     }
 
-    /// Wakes as many sleeping mixers as there are jobs beyond the one that the owner runs itself.
+    /// Wakes one sleeping mixer for each offered job except one, which the owner runs itself.
     /// Mixers that are awake look for jobs by themselves.
     pub fn wake_others(&mut self) {
         let mut wanted = self.offered.saturating_sub(1);
@@ -97,14 +98,14 @@ impl<J: Job> WorkShare<J> {
         }
     }
 
-    /// Takes back a job that no other mixer has begun.
+    /// Takes back a job of this mixer that no other mixer has begun, if there is one.
     pub fn unbegun(&mut self) -> Option<Box<J>> {
         let (place, job) = self.sharers[self.own].board.withdraw()?;
         self.free.push(place);
         Some(job)
     }
 
-    /// Takes a job that another mixer has finished.
+    /// Takes a job of this mixer that another mixer has finished, if there is one.
     pub fn finished(&mut self) -> Option<Box<J>> {
         let (place, job) = self.sharers[self.own].board.collect()?;
         self.free.push(place);
@@ -112,9 +113,9 @@ impl<J: Job> WorkShare<J> {
     }
 }
 
-/// Methods for helping mixers. Real-time: safe.
+/// Methods for a mixer that helps others. Real-time: safe.
 impl<J: Job> WorkShare<J> {
-    /// What wakes this mixer.
+    /// The means by which this mixer sleeps and is woken.
     pub fn parker(&self) -> &Parker {
         &self.sharers[self.own].parker
     }
@@ -126,8 +127,7 @@ impl<J: Job> WorkShare<J> {
             .any(|other| self.sharers[other].board.has_work(time))
     }
 
-    /// Runs one offered job of another mixer whose budget is at most `time`; returns whether there
-    /// was one.
+    /// Runs one job of another mixer whose budget is at most `time`; returns whether there was one.
     pub fn help(&self, time: Duration) -> bool {
         let offer = self.others().find_map(|other| {
             let (place, job) = self.sharers[other].board.take(time)?;
@@ -141,8 +141,8 @@ impl<J: Job> WorkShare<J> {
         true
     }
 
-    /// Indices of all other mixers from the next one on, so that not all helpers turn to the same
-    /// owner.
+    /// Returns the indices of all other mixers, beginning after this one, so that not all mixers
+    /// help the same owner first.
     fn others(&self) -> impl Iterator<Item = usize> + use<J> {
         let (own, all) = (self.own, self.sharers.len());
         (1..all).map(move |ahead| (own + ahead) % all)

@@ -1,4 +1,4 @@
-//! The TOML configuration file.
+//! Parses the TOML configuration file, and writes its `[[rooms]]` tables.
 
 use toml::{Table, Value};
 
@@ -42,7 +42,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<ConfigFile, ConfigError> {
     Ok(read)
 }
 
-/// The name, the settings and the links of a configured room.
+/// A configured room: its name, its settings, and the rooms it is linked with.
 type Room = (RoomName, RoomConfig, Option<Vec<RoomName>>);
 
 /// Parses one `[[rooms]]` table over the default room settings, with the keys and rules of the JSON
@@ -91,7 +91,7 @@ pub(super) fn show_room(
     text
 }
 
-/// Writes the value of a room's setting as TOML; `None` if TOML has no such value.
+/// Returns a room's setting as TOML text; `None` if TOML cannot express the value.
 fn shown(setting: &RoomSetting, room: &RoomConfig) -> Option<String> {
     let value = match (setting.value)(room) {
         SettingValue::Null => setting.toml_null.clone()?,
@@ -106,8 +106,8 @@ fn shown(setting: &RoomSetting, room: &RoomConfig) -> Option<String> {
     }
 }
 
-/// Converts a room's table into the JSON that a client would send: TOML has no `null`, so other
-/// values stand for it.
+/// Converts a `[[rooms]]` table into the JSON that a client would send. TOML has no `null`, so the
+/// stand-in value of a setting (`RoomSetting::toml_null`) becomes `null`.
 fn with_nulls(table: &Table) -> serde_json::Value {
     let mut json = serde_json::json!(table);
     for setting in ROOM_SETTINGS {
@@ -139,7 +139,7 @@ fn rooms(name: &str, value: Value) -> Result<Vec<Table>, ConfigError> {
         .collect()
 }
 
-/// Converts a TOML value into the texts that a flag would give.
+/// Converts a TOML value into texts in the form of a flag's values; an array gives one per item.
 fn flat(value: Value) -> Vec<String> {
     match value {
         Value::Array(items) => items.into_iter().map(plain).collect(),

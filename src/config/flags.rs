@@ -5,10 +5,10 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{RawSetting, SETTINGS, Setting};
 
-/// The values from flags and environment variables: each of [`SETTINGS`] has one flag and one
+/// The values given by flags and environment variables: each of [`SETTINGS`] has one flag and one
 /// variable.
 ///
-/// Values are kept as text; the configuration parses all of them in one place.
+/// Values are kept as text; [`Config::load`](super::Config::load) parses the values of all sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingFlags(pub Vec<RawSetting>);
 
@@ -76,7 +76,8 @@ fn help(setting: &Setting) -> String {
     format!("{help} It must be {range}{many}. (default: {default})")
 }
 
-/// Returns the value of a setting from flag or environment variable, with its source.
+/// Returns the setting as given by its flag or its environment variable; `None` if neither is
+/// given.
 fn given(setting: &Setting, matches: &ArgMatches) -> Option<RawSetting> {
     let source = match matches.value_source(setting.name)? {
         ValueSource::EnvVariable => setting.variable(),

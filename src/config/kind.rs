@@ -18,7 +18,7 @@ use crate::floor::Mode;
 use crate::protocol::{PROFILES, TICKS, ms, profile_named, talk_limit};
 use crate::rate_limit::Rate;
 
-/// Accessors of a setting's field in the configuration.
+/// The functions that read and write one field of the configuration.
 pub(super) struct Place<T> {
     pub(super) of: fn(&Config) -> &T,
     pub(super) of_mut: fn(&mut Config) -> &mut T,
@@ -26,9 +26,9 @@ pub(super) struct Place<T> {
 
 /// The kind of value that a setting takes, with the field of the configuration that holds it.
 pub(super) enum Kind {
-    /// An IP address with a port; the text names the port in descriptions.
+    /// An IP address with a port; the text says in messages which port is meant.
     Address(&'static str, Place<SocketAddr>),
-    /// IP addresses that clients can send to.
+    /// IP addresses that clients can send media to.
     Addresses(Place<Vec<IpAddr>>),
     /// The path of a PEM file.
     PemFile(Place<Option<PathBuf>>),
@@ -40,9 +40,9 @@ pub(super) enum Kind {
     Number(RangeInclusive<u32>, Place<u32>),
     /// A whole number or `auto`; the text describes `auto`.
     NumberOrAuto(RangeInclusive<u32>, &'static str, Place<Option<u32>>),
-    /// A whole number of 16 bits.
+    /// A whole number that fits into 16 bits.
     Count(RangeInclusive<u32>, Place<u16>),
-    /// A whole number of 16 bits, or 0 for no limit; the text describes 0.
+    /// A whole number that fits into 16 bits, or 0 for no limit; the text describes 0.
     Cap(RangeInclusive<u32>, &'static str, Place<Option<u16>>),
     /// A duration in milliseconds.
     Milliseconds(RangeInclusive<u32>, Place<Duration>),
@@ -54,15 +54,15 @@ pub(super) enum Kind {
     Tick(Place<TickLength>),
     /// The name of a profile.
     Profile(Place<Profile>),
-    /// Hangovers in milliseconds, by profile.
+    /// For each profile, how long encoded streams continue after the last sound, milliseconds.
     Hangovers(Place<Hangovers>),
     /// The name of a floor mode.
     Mode(Place<Mode>),
-    /// The burst of a rate.
+    /// The number of operations that a rate allows at once.
     Burst(Place<Rate>),
     /// The long-term number of operations per second of a rate.
     PerSecond(Place<Rate>),
-    /// Origins of web pages.
+    /// Origins of web pages: scheme, host and port.
     Origins(Place<Vec<String>>),
     /// Host names.
     Hosts(Place<Vec<String>>),
@@ -70,7 +70,7 @@ pub(super) enum Kind {
     Networks(Place<Vec<IpNet>>),
     /// STUN and TURN servers, with their passwords.
     IceServers(Place<Vec<IceServer>>),
-    /// A log filter.
+    /// A log filter in the syntax of `tracing`.
     LogFilter(Place<String>),
 }
 
@@ -80,7 +80,7 @@ const BURST: RangeInclusive<u32> = 1..=1_000_000;
 /// Allowed range of a number of operations per second.
 const PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 
-/// Allowed range of a hangover, milliseconds.
+/// Allowed range of a hangover, in milliseconds.
 const HANGOVER_MS: RangeInclusive<u32> = 0..=60_000;
 
 impl Kind {
@@ -182,7 +182,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Returns the value as TOML; `None` if the setting has no value.
+    /// Returns the setting's value in `config` as TOML; `None` if it is not set.
     pub(super) fn show(&self, config: &Config) -> Option<String> {
         Some(match self {
             Kind::Address(_, at) => quoted((at.of)(config)),
@@ -219,7 +219,7 @@ impl Kind {
         })
     }
 
-    /// Returns whether the setting takes several values.
+    /// Returns whether the setting takes a list of values.
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -232,7 +232,7 @@ impl Kind {
         )
     }
 
-    /// Returns whether the flag without a value means `true`.
+    /// Returns whether the flag may be given without a value, which then is `true`.
     pub(super) fn is_switch(&self) -> bool {
         matches!(self, Kind::YesNo(_) | Kind::YesNoOrAuto(..))
     }
@@ -247,7 +247,7 @@ impl Kind {
         matches!(self, Kind::IceServers(_))
     }
 
-    /// Returns whether the flag may also be named in the singular.
+    /// Returns whether the flag may also be written without its final `s`.
     pub(super) fn has_singular(&self) -> bool {
         matches!(
             self,
@@ -255,7 +255,7 @@ impl Kind {
         )
     }
 
-    /// Returns the placeholder of a value in the command-line help.
+    /// Returns the word that stands for the value in the command-line help, such as `ADDR`.
     pub(super) fn placeholder(&self) -> &'static str {
         match self {
             Kind::Address(..) => "ADDR",

@@ -26,7 +26,7 @@ use crate::rate_limit::Rates;
 pub use flags::SettingFlags;
 pub use settings::{SETTINGS, Setting, table};
 
-/// Maximum number of mixers; no supported machine has more cores.
+/// Maximum number of mixer threads; no supported machine has more cores.
 const MOST_MIXERS: u32 = 64;
 
 /// The configuration of `mixminus serve`.
@@ -60,7 +60,7 @@ pub struct Config {
     /// Host names that requests may be sent to, besides IP addresses, the machine's own name and
     /// the names in the certificate.
     pub hosts: Vec<String>,
-    /// Proxies that are trusted to name their clients.
+    /// Networks of the reverse proxies whose headers are trusted to name the client's address.
     pub trusted_proxies: Vec<IpNet>,
     /// Maximum number of connections per client address at one time.
     pub max_connections_per_address: u32,
@@ -84,13 +84,14 @@ pub struct Config {
 /// A STUN or TURN server for clients (RFC 7064, RFC 7065).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceServer {
-    /// `stun:` or `turn:` URL without credentials.
+    /// URL without credentials; the scheme is `stun:`, `stuns:`, `turn:` or `turns:`.
     pub url: String,
     /// User name and password of a TURN server.
     pub credentials: Option<(String, String)>,
 }
 
-/// A mistake in the configuration, as a sentence with the key, its value and the allowed values.
+/// A mistake in the configuration, as a sentence with the setting, its value and the allowed
+/// values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub String);
 
@@ -105,9 +106,10 @@ impl fmt::Display for ConfigError {
 pub struct RawSetting {
     /// Name of the setting.
     pub key: String,
-    /// One value, or several for a list.
+    /// The value as text, or several values for a list setting.
     pub values: Vec<String>,
-    /// Source of the values, for error messages.
+    /// Where the values come from: the file, the flag or the environment variable; for error
+    /// messages.
     pub source: String,
 }
 
@@ -222,7 +224,7 @@ impl Config {
         })
     }
 
-    /// Returns the mistakes in combinations of values that are valid one by one.
+    /// Returns the mistakes that are combinations of settings, each of which is valid by itself.
     fn contradictions(&self) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         if self.tls_cert.is_some() != self.tls_key.is_some() {
@@ -262,7 +264,7 @@ impl Config {
     }
 }
 
-/// Writes the configuration as a TOML file that gives the same configuration again.
+/// Writes the configuration as a TOML file that parses into the same configuration.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Setting { name, kind, .. } in SETTINGS {

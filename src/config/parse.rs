@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::IceServer;
 
-/// A value that its setting does not allow; the allowed values follow from the setting's kind.
+/// A value is not allowed for its setting. The error carries no text: the message is built from the
+/// setting's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InvalidValue;
 
@@ -21,7 +22,7 @@ pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, InvalidValue> {
     }
 }
 
-/// Returns the values of a list setting; a single empty value is an empty list.
+/// Returns the values of a list setting; a single empty value stands for an empty list.
 fn list<'a, 'v>(values: &'a [&'v str]) -> &'a [&'v str] {
     match values {
         [value] if value.trim().is_empty() => &[],
@@ -34,7 +35,7 @@ pub(super) fn address(values: &[&str]) -> Result<SocketAddr, InvalidValue> {
     one(values)?.parse().map_err(|_| InvalidValue)
 }
 
-/// Parses IP addresses that clients can send to.
+/// Parses IP addresses that clients can send media to.
 pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, InvalidValue> {
     let ip = |value: &&str| -> Result<IpAddr, InvalidValue> {
         let ip: IpAddr = value.trim().parse().map_err(|_| InvalidValue)?;
@@ -73,8 +74,8 @@ pub(super) fn path(values: &[&str]) -> Result<Option<PathBuf>, InvalidValue> {
     Ok((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
-/// Parses origins as browsers send them: scheme, host and port, without a path (RFC 6454, 6.2). `*`
-/// alone stands for every origin.
+/// Parses origins in the form in which browsers send them: scheme, host and port, without a path
+/// (RFC 6454, 6.2). `*` alone stands for every origin.
 pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
     if values == ["*"] {
         return Ok(vec!["*".to_owned()]);
@@ -129,7 +130,7 @@ pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
 }
 
 fn ice_server(value: &str) -> Result<IceServer, InvalidValue> {
-    // The value is later copied into a header unchanged.
+    // The value is later copied unchanged into the HTTP header `Link`.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte);
     if !value.bytes().all(plain) {
         return Err(InvalidValue);
@@ -153,7 +154,7 @@ fn ice_server(value: &str) -> Result<IceServer, InvalidValue> {
     })
 }
 
-/// Writes a STUN or TURN server as it was configured.
+/// Writes a STUN or TURN server, with its credentials, in the form of the setting `ice_servers`.
 pub(super) fn show_ice_server(server: &IceServer) -> String {
     match (&server.credentials, server.url.split_once(':')) {
         (Some((user, password)), Some((scheme, host))) => {
@@ -174,10 +175,10 @@ pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// Describes the values of a setting for an error message. Messages end up in journals, so a TURN
-/// server is never shown, even in the wrong setting, because it contains a password.
+/// Describes the given values of a setting for an error message. Messages end up in logs, so the
+/// value of a TURN server, which contains a password, is never shown, even in the wrong setting.
 ///
-/// - `secret`: whether no value of this setting may be shown.
+/// - `secret`: whether the setting may contain passwords, so that none of its values is shown.
 pub(super) fn shown(secret: bool, values: &[String]) -> String {
     let is_secret = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("turn");
     if !secret && !values.iter().any(|value| is_secret(value)) {

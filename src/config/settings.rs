@@ -7,14 +7,14 @@ use crate::protocol::{
 };
 
 /// One setting: a key of the TOML file, a flag with dashes instead of underscores, and an
-/// environment variable of `MIXMINUS_` and the key in capitals.
+/// environment variable, named `MIXMINUS_` and the key in capitals.
 ///
 /// The key, the flag, the variable, the documentation and the output of `--check` all follow from
 /// this row. The default is the value in [`Config::default`] and is not repeated.
 pub struct Setting {
     /// Name of the setting.
     pub name: &'static str,
-    /// Unit or sort of its value.
+    /// Unit of the setting's value, or what sort of value it is, for the README.
     pub unit: &'static str,
     /// Description of the setting, in one or more sentences.
     pub help: &'static str,
@@ -23,22 +23,23 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Returns the setting of this name.
+    /// Finds a setting by its name.
     pub(super) fn named(name: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
-    /// Returns the flag of the setting, without the two leading dashes.
+    /// Returns the name of the setting's flag, without the two leading dashes.
     pub(super) fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
 
-    /// Returns the environment variable of the setting.
+    /// Returns the name of the setting's environment variable.
     pub fn variable(&self) -> String {
         format!("MIXMINUS_{}", self.name.to_uppercase())
     }
 
-    /// Returns the default for readers; `None` if the setting has no default.
+    /// Returns the default value as shown in the help and the README; `None` if there is no
+    /// default.
     pub(super) fn default(&self) -> Option<String> {
         let shown = self.kind.show(&Config::default())?;
         Some(shown.trim_matches('"').to_owned())
@@ -65,7 +66,7 @@ pub fn table() -> String {
     table
 }
 
-/// Builds the [`Place`] of a field, for a [`Kind`].
+/// Builds the [`Place`] (reader and writer) of a configuration field, for a [`Kind`].
 macro_rules! place {
     ($($field:ident).+) => {
         Place {

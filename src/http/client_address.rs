@@ -1,7 +1,8 @@
-//! The client's address of a request, seen through trusted proxies.
+//! Finds the address of the client that made a request, behind trusted proxies.
 //!
-//! Reads `Forwarded` (RFC 7239) and `X-Forwarded-For`, each from the end: every proxy appends the
-//! address of its own client, so entries before the last untrusted address may be invented.
+//! Reads the headers `Forwarded` (RFC 7239) and `X-Forwarded-For`, each from the end: every proxy
+//! appends the address of its own client, so entries before the last untrusted address may be
+//! invented.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 use warp::http::HeaderMap;
 use warp::http::header::{self, HeaderName};
 
-/// The client's address, as a request extension for handlers.
+/// The client's address, stored in a request as an extension for handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
@@ -24,17 +25,17 @@ impl Proxies {
         Proxies { trusted }
     }
 
-    /// Returns whether a peer is trusted to name its clients.
+    /// Returns whether the address `peer` is that of a proxy that is trusted to name its clients.
     pub(super) fn trust(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// Returns the address of the client behind a peer.
+    /// Returns the address of the client whose request came over a connection from `peer`.
     ///
     /// A proxy that sets one of the two headers passes the other on as the client wrote it. So if
-    /// both headers are present and disagree, neither is believed, and the client's address is the
-    /// proxy's.
+    /// both headers are present and disagree, neither is believed, and the result is the proxy's
+    /// own address.
     pub(super) fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trust(peer) {
@@ -51,8 +52,8 @@ impl Proxies {
         }
     }
 
-    /// Follows the nodes from the end, as long as each address is known and the node after it is
-    /// trusted.
+    /// Follows the addresses in a header from the end, as long as each is known and the one after
+    /// it is a trusted proxy; returns the last address reached.
     fn last_untrusted(&self, peer: IpAddr, nodes: &[Option<IpAddr>]) -> IpAddr {
         let mut client = peer;
         for node in nodes.iter().rev() {
@@ -65,7 +66,7 @@ impl Proxies {
     }
 }
 
-/// Returns the nodes of `X-Forwarded-For`, in order; `None` without the header.
+/// Returns the addresses in `X-Forwarded-For`, in order; `None` if the header is missing.
 fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let name = HeaderName::from_static("x-forwarded-for");
     let values = headers.get_all(name);
@@ -81,7 +82,8 @@ fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     )
 }
 
-/// Returns the `for` nodes of `Forwarded`, in order; `None` without the header.
+/// Returns the addresses of the `for` parameters of `Forwarded`, in order; `None` if the header is
+/// missing.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let values = headers.get_all(header::FORWARDED);
     values.iter().next()?;
@@ -92,7 +94,7 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     Some(elements.map(for_node).collect())
 }
 
-/// Returns the address in the `for` parameter of one element.
+/// Returns the address in the `for` parameter of one element of `Forwarded`.
 fn for_node(element: &str) -> Option<IpAddr> {
     split_unquoted(element, ';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -101,8 +103,8 @@ fn for_node(element: &str) -> Option<IpAddr> {
     })
 }
 
-/// Parses a node: an address with or without port, quotes and brackets. Obfuscated and unknown
-/// nodes (RFC 7239, 6) give `None`.
+/// Parses one node of the headers: an address, with or without port, quotes and brackets.
+/// Obfuscated and unknown nodes (RFC 7239, 6) give `None`.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"').trim();
     let bare = text
@@ -113,7 +115,7 @@ fn node(text: &str) -> Option<IpAddr> {
     Some(address.ok()?.to_canonical())
 }
 
-/// Splits a text at a separator outside of quotes.
+/// Splits a text at a separator, except within quotes.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c| {

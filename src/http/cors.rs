@@ -7,12 +7,12 @@ use warp::reply::Response;
 
 use super::hosts::Hosts;
 
-/// The allowed origins of pages.
+/// The origins whose pages may use this server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cors {
-    /// The listed origins. An empty list allows only the server's own page, because without sign-in
-    /// any other page open in the network could join rooms and remove participants. [`EVERY`]
-    /// allows every page.
+    /// The configured origins. An empty list allows only the server's own page, because without
+    /// sign-in any other page open in the network could join rooms and remove participants.
+    /// [`EVERY`] allows the pages of all origins.
     origins: Vec<String>,
     hosts: Hosts,
 }
@@ -22,8 +22,8 @@ impl Cors {
         Cors { origins, hosts }
     }
 
-    /// Returns whether a request may change anything or open a WebSocket: it must come from a
-    /// listed page, from a page of this server, or from no page at all.
+    /// Returns whether a request may change anything or open a WebSocket: it must come from a page
+    /// of a listed origin, from a page of this server, or from no page at all.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
@@ -57,8 +57,8 @@ impl Cors {
         );
     }
 
-    /// Returns whether an origin is the host that the request was sent to, or a public name of this
-    /// server.
+    /// Returns whether an origin is this server: the host that the request was sent to, or a
+    /// configured host name.
     fn is_own(&self, origin: &str, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST);
         let host = host.and_then(|host| host.to_str().ok());
@@ -84,14 +84,14 @@ impl Cors {
     }
 }
 
-/// The list entry that stands for every origin.
+/// The entry of the list of origins that stands for every origin.
 const EVERY: &str = "*";
 
-/// The response headers that pages may read.
+/// The response headers that browsers let pages of listed origins read.
 const EXPOSED: &str =
     "Location, ETag, Link, Participant-Id, Accept-Patch, Accept-Post, Retry-After";
 
-/// Builds the answer to `OPTIONS`, for every path.
+/// Builds the answer to `OPTIONS`, which is the same for every path: a CORS preflight response.
 pub(super) fn preflight() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;

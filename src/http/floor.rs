@@ -17,7 +17,7 @@ use crate::conference::floor::{ReadFloorStanding, ReleaseFloor, RequestFloor};
 use crate::floor::{Answer, Denial, DenyCause};
 use crate::protocol::{FloorStanding, JsonReader, PublicId, ms, read_request};
 
-/// Routes the floor of each session.
+/// Routes the path of each session's floor.
 pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
     warp::path!("v1" / "sessions" / String / "floor")
         .and(with(state))
@@ -87,7 +87,7 @@ pub(super) fn denied(denial: Denial) -> Problem {
     problem
 }
 
-/// Returns a sentence that tells the requesting client what it can do.
+/// Returns a sentence that tells the requesting client why the floor was denied and what it can do.
 fn sentence(cause: DenyCause) -> &'static str {
     match cause {
         DenyCause::AnotherClientHasPermission => {

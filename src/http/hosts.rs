@@ -1,20 +1,20 @@
-//! The host names that this server accepts in requests.
+//! The host names that requests may name in their Host header.
 //!
-//! A web page whose own name resolves to this server (DNS rebinding) is of the server's origin in
-//! the browser's eyes, so the browser allows the page every request. The requests carry the page's
-//! name in the Host header, which is none of the accepted names. IP addresses are always accepted:
-//! DNS cannot make an address point elsewhere.
+//! A web page whose own name resolves to this server (DNS rebinding) has the same origin as the
+//! server for the browser, so the browser allows the page every request. But these requests carry
+//! the page's name in the Host header, and that name is not accepted. IP addresses are always
+//! accepted, because DNS cannot redirect an address.
 
 use std::net::IpAddr;
 
 use warp::http::uri::Authority;
 
-/// The host names that requests may be sent to, in lower case.
+/// The host names that requests may be sent to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hosts {
-    /// The names of this machine and of the certificate.
+    /// The names of this machine and in the TLS certificate, in lower case.
     own: Vec<String>,
-    /// The names that the operator has configured.
+    /// The names that the operator has configured, in lower case.
     configured: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Hosts {
         }
     }
 
-    /// Returns whether requests may be sent to this host, with or without a port.
+    /// Returns whether requests may be sent to the host `authority`, with or without a port.
     pub(super) fn admit(&self, authority: &str) -> bool {
         let Some(host) = host_of(authority) else {
             return false;
@@ -50,8 +50,9 @@ impl Hosts {
                 .any(|name| covers(name, &host))
     }
 
-    /// Returns whether an origin's authority is a configured name on the default port. Pages of
-    /// such an origin belong to this server even if a proxy in front has changed the Host header.
+    /// Returns whether the authority of an origin is a configured name on the default port. Pages
+    /// of such an origin belong to this server, even if a proxy in front of the server has changed
+    /// the Host header.
     pub(super) fn is_public(&self, authority: &str) -> bool {
         let names = self.configured.iter().filter(|name| *name != EVERY);
         let host = authority.to_ascii_lowercase();
@@ -63,10 +64,10 @@ impl Hosts {
     }
 }
 
-/// The configured name that stands for every host name.
+/// The configured name that accepts every host name.
 pub(super) const EVERY: &str = "*";
 
-/// Returns the host of an authority, in lower case and without a trailing dot.
+/// Returns the host of an authority in lower case, without its port and a trailing dot.
 fn host_of(authority: &str) -> Option<String> {
     let parsed: Authority = authority.parse().ok()?;
     if authority.contains('@') {
@@ -94,7 +95,8 @@ fn covers(name: &str, host: &str) -> bool {
     }
 }
 
-/// Returns the names of a machine: the full name, its first label, and the multicast DNS name.
+/// Returns the names under which a machine is reachable: its full name, the first label of that,
+/// and its multicast DNS name.
 fn machine_names(name: &str) -> Vec<String> {
     let name = normal(name);
     let label = name.split('.').next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! The accept loop, with TLS, timeouts, a limit on connections and graceful shutdown, which warp's
-//! own server lacks.
+//! The accept loop of the HTTP server, with TLS, timeouts, a limit on connections and graceful
+//! shutdown, which warp's own server lacks.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,8 +29,8 @@ use super::metrics::HttpMetrics;
 use super::write_timeout::WriteTimeout;
 use crate::rate_limit::ClientNetwork;
 
-/// Maximum number of connections at one time, WebSockets included; well below the usual limit of
-/// descriptors.
+/// Maximum number of connections at one time, including WebSockets. It is well below the usual
+/// maximum of file descriptors, to which the server raises its limit.
 const MAX_CONNECTIONS: usize = 8_192;
 /// Longest time for a TLS handshake, and for the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -38,9 +38,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Size of the system's send buffer for one connection.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Longest time for requests in flight once the server shuts down.
+/// Longest time that the shutdown waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(3);
-/// First wait after a failed accept; doubled with each failure, up to a second.
+/// Wait after the first failed accept; doubled with each further failure, up to a second.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 
 /// Accepts and serves connections until `stop` changes, then waits for the requests in flight.
@@ -76,8 +76,8 @@ pub(super) async fn run<S>(
                 }
             }
             Err(error) if is_the_client_s(&error) => {}
-            // Most likely no descriptors are left: trying again at once would only burn the
-            // processor.
+            // Most likely no file descriptors are left. Trying again at once would only use up CPU
+            // time.
             Err(error) => {
                 gate.metrics.accept_errors.fetch_add(1, Relaxed);
                 tracing::warn!(
@@ -97,7 +97,7 @@ pub(super) async fn run<S>(
     }
 }
 
-/// Serves one connection, from the handshake to its end.
+/// Serves one connection, from the TLS handshake until it is closed.
 async fn connection<S>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
@@ -108,8 +108,8 @@ async fn connection<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // Responses are small and wanted at once. By default the system would buffer megabytes for a
-    // client that does not read.
+    // Responses are small and should be sent at once. By default the system would buffer megabytes
+    // for a client that does not read.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
     let metrics = permit.gate.metrics.clone();
@@ -150,7 +150,7 @@ where
     }
 }
 
-/// Returns whether an accept failed because of the client, not because of this server.
+/// Returns whether an accept failed because of the client and not because of this server.
 fn is_the_client_s(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -171,7 +171,7 @@ pub(super) struct ConnectionLimit {
     proxies: Proxies,
 }
 
-/// An address has its maximum number of connections.
+/// A client address already has the maximum number of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooManyConnections;
 
@@ -182,7 +182,7 @@ struct OpenConnections {
 }
 
 impl OpenConnections {
-    /// Counts a connection of an address, unless the address has `limit` connections.
+    /// Counts a connection of `address`, unless the address already has `limit` connections.
     fn count(&mut self, address: ClientNetwork, limit: u32) -> Result<(), TooManyConnections> {
         let count = self.by_address.entry(address).or_default();
         if *count >= limit {
@@ -207,7 +207,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Admits a connection, if the limits allow it.
+    /// Admits a connection from `address`; `None` if a limit is reached.
     fn admit(self: &Arc<ConnectionLimit>, address: IpAddr) -> Option<Arc<ConnectionPermit>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = self.counts(address).then(|| address.into());
@@ -226,7 +226,7 @@ impl ConnectionLimit {
         }))
     }
 
-    /// Counts a long-lived request of a client whose connection comes from a trusted proxy.
+    /// Counts a long-lived request of a client whose connection comes through a trusted proxy.
     ///
     /// # Errors
     /// [`TooManyConnections`] if the client's address is at its limit.
@@ -251,7 +251,7 @@ impl ConnectionLimit {
         }))
     }
 
-    /// Returns whether connections of this address are counted.
+    /// Returns whether connections of this address count towards the limit per address.
     fn counts(&self, address: IpAddr) -> bool {
         !address.to_canonical().is_loopback() && !self.proxies.trust(address)
     }
@@ -266,12 +266,14 @@ impl ConnectionLimit {
     }
 }
 
-/// The permit for one connection; held by the connection and, after an upgrade, by its WebSocket.
+/// The permit for one open connection; held by the connection and, after an upgrade, by its
+/// WebSocket.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     gate: Arc<ConnectionLimit>,
     address: IpAddr,
-    /// The network that the connection is counted under, if it is counted.
+    /// The network under which the connection is counted; `None` if the limit per address does not
+    /// apply.
     counted: Option<ClientNetwork>,
 }
 
@@ -282,7 +284,7 @@ impl ConnectionPermit {
     }
 }
 
-/// The permit of a client behind a proxy for a long-lived request.
+/// The permit for a long-lived request of a client behind a trusted proxy.
 #[derive(Debug)]
 pub(super) struct ClientPermit {
     gate: Arc<ConnectionLimit>,
@@ -312,7 +314,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Inserts the connection's permit into each request, where an upgrade finds it.
+/// A service that inserts the connection's permit into each request, where a WebSocket upgrade
+/// finds it.
 #[derive(Clone)]
 struct WithPermit<S> {
     service: S,
@@ -380,7 +383,7 @@ mod tests {
         assert!(open(address("192.0.2.2"), 0).is_ok());
         drop(sockets);
         assert!(open(ann, 0).is_ok());
-        // Without a proxy the connection itself is already counted.
+        // A connection without a proxy is already counted by itself.
         let direct = gate.admit(ann).expect("there is room");
         let counted = gate.admit_client(ann, Some(&*direct));
         assert!(counted.expect("there is room").is_none());

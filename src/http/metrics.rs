@@ -1,4 +1,4 @@
-//! `/metrics` in the Prometheus text format, version 0.0.4, and the counters of HTTP.
+//! `/metrics` in the Prometheus text format, version 0.0.4, and the counters of the HTTP server.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use super::state::HttpState;
 use crate::conference::{Conference, Figures, MetricFamily, MetricKind, MetricSample};
 use crate::rate_limit::{Limited, Limiter};
 
-/// The counters of HTTP.
+/// The counters of the HTTP server.
 #[derive(Debug, Default)]
 pub(super) struct HttpMetrics {
-    /// Responses, by the first digit of their status, 1 to 5.
+    /// Number of responses, by the first digit of their status, 1 to 5.
     responses: [AtomicU64; 5],
-    /// Connections that are open now.
+    /// Number of connections that are open now.
     pub(super) connections: AtomicI64,
-    /// Connections and WebSockets refused because there were too many.
+    /// Number of connections and WebSockets refused because too many were open.
     pub(super) refused: AtomicU64,
-    /// Connections closed because the client did not read its response.
+    /// Number of connections closed because the client did not read its response.
     pub(super) write_timeouts: AtomicU64,
-    /// Failed accepts of connections.
+    /// Number of failed accepts, other than those caused by a client.
     pub(super) accept_errors: AtomicU64,
-    /// WebSockets that are open now.
+    /// Number of WebSockets that are open now.
     pub(super) websockets: AtomicI64,
-    /// WebSockets closed because the client did not read its events.
+    /// Number of WebSockets closed because the client did not read its events.
     pub(super) slow: AtomicU64,
 }
 
@@ -113,7 +113,8 @@ pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
         .boxed()
 }
 
-/// Builds the response to `/metrics`.
+/// Builds the response to `/metrics` from the counters of the conference, the rate limiters and
+/// HTTP.
 async fn page(conference: &Conference, limiter: &Limiter, http: &HttpMetrics) -> Response {
     let Figures {
         mut families,
@@ -128,7 +129,10 @@ async fn page(conference: &Conference, limiter: &Limiter, http: &HttpMetrics) ->
     )
 }
 
-/// - `limited`: refusals by the conference's rate limiters.
+/// Builds the metric of refusals by rate limiters.
+///
+/// - `limited`: number of refusals by the conference's rate limiters, for each [`Limited`]
+///   operation.
 fn rate_limited(limiter: &Limiter, limited: &[u64; Limited::ALL.len()]) -> MetricFamily {
     let sample = |what: &Limited| {
         let refused = limiter.refused(*what) + limited[*what as usize];

@@ -22,7 +22,7 @@ use super::listener::ConnectionPermit;
 use super::problem::Problem;
 use super::state::HttpState;
 
-/// The future of one response.
+/// The future of the response to one request, as the middleware service returns it.
 pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// Wraps the routes in the middleware.
@@ -33,7 +33,7 @@ pub(super) fn wrap<R>(routes: R, state: Arc<HttpState>) -> Middleware<TowerToHyp
     }
 }
 
-/// The middleware around the routes.
+/// The middleware service around the routes `R`.
 #[derive(Clone)]
 pub(super) struct Middleware<R> {
     routes: R,
@@ -83,7 +83,7 @@ async fn caught(answering: impl Future<Output = Result<Response, Infallible>>) -
     }
 }
 
-/// Refuses requests that were sent to a foreign host name, such as by DNS rebinding.
+/// Refuses a request that was sent to a host name that is not this server's, as in DNS rebinding.
 fn misdirected<B>(request: &Request<B>, hosts: &Hosts) -> Option<Problem> {
     let header = request.headers().get(header::HOST);
     let header = header.map(|host| host.to_str().unwrap_or_default());
@@ -94,8 +94,9 @@ fn misdirected<B>(request: &Request<B>, hosts: &Hosts) -> Option<Problem> {
         .then(Problem::misdirected)
 }
 
-/// Refuses changes by a page that is neither the server's own nor listed. Browsers ask before they
-/// send most such requests; the others are refused here.
+/// Refuses a change that comes from a page of an origin that is neither the server's own nor
+/// listed. Browsers ask before they send most such requests (CORS preflight); this refuses the
+/// others.
 fn foreign<B>(request: &Request<B>, cors: &Cors) -> Option<Problem> {
     let only_reads = matches!(
         *request.method(),
@@ -105,8 +106,8 @@ fn foreign<B>(request: &Request<B>, cors: &Cors) -> Option<Problem> {
 }
 
 /// Decodes percent-encoded unreserved characters in the path (RFC 3986, 6.2.2.2), so that
-/// `/v1/rooms/%61` becomes `/v1/rooms/a`; `None` if the path has no percent sign. No name of this
-/// server contains the characters that stay encoded.
+/// `/v1/rooms/%61` becomes `/v1/rooms/a`; `None` if the path has no percent sign. Other encoded
+/// characters stay encoded; no name of this server contains one.
 fn normalised(uri: &Uri) -> Option<Uri> {
     if !uri.path().contains('%') {
         return None;
@@ -144,9 +145,10 @@ fn decoded_unreserved(path: &str) -> String {
     decoded
 }
 
-/// Refuses requests that two servers in a row could understand differently, as request smuggling
-/// needs, and requests without a path, on which warp panics. Two different lengths are refused by
-/// hyper, which also ignores a length beside a transfer encoding (RFC 9112, 6.3).
+/// Refuses a request that two servers in a row could understand differently, which request
+/// smuggling exploits, and a request without a path, on which warp panics. hyper itself refuses a
+/// request with two different lengths, and ignores a length beside a transfer encoding (RFC 9112,
+/// 6.3).
 fn doubtful<B>(request: &Request<B>) -> Option<Problem> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() >= Version::HTTP_11) {

@@ -1,10 +1,10 @@
-//! The HTTP and WebSocket server: the entry to the server for everything but audio.
+//! The HTTP and WebSocket server, through which clients do everything but audio.
 //!
-//! The HTTP server stands beside the picture. Requests become requests to the
+//! The HTTP server is not part of the picture. Requests become requests to the
 //! [conference](crate::conference); refusals become problem documents (RFC 9457). Routes are warp
-//! filters over paths, declared by each resource in its own file. The handler of a path checks the
-//! method itself, so that a wrong method is always answered by 405 with the allowed methods. The
-//! filters are served by an accept loop of this module.
+//! filters over paths; each resource declares its own in its file. The handler of a path checks the
+//! method itself, so that a wrong method is always answered by 405 with the allowed methods. An
+//! accept loop of this module serves the filters.
 //!
 //! This module knows the conference's handle and the JSON of [`protocol`](crate::protocol), but
 //! neither the mixer threads nor the peers.
@@ -50,10 +50,10 @@ use state::HttpState;
 use crate::conference::Conference;
 use crate::config::Config;
 
-/// The OpenAPI document, as machine-readable documentation.
+/// The OpenAPI document, which the server serves as machine-readable documentation of its API.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Serves HTTP until `stop` changes, then shuts down open connections.
+/// Serves HTTP until `stop` changes; then refuses new connections and shuts down the open ones.
 pub(crate) async fn serve(
     config: &Config,
     listener: TcpListener,
@@ -76,7 +76,7 @@ pub(crate) async fn serve(
     .await;
 }
 
-/// Combines all routes, and answers all other paths.
+/// Combines all routes; paths without a route are answered by a problem document.
 fn routes(state: &Arc<HttpState>) -> Routes {
     api(state)
         .or(static_files::routes())
@@ -89,7 +89,7 @@ fn routes(state: &Arc<HttpState>) -> Routes {
 /// Routes `/v1`, `/healthz` and `/metrics`; each resource declares its own routes.
 fn api(state: &Arc<HttpState>) -> Routes {
     let preflight = warp::options().map(cors::preflight);
-    // Every other route answers OPTIONS with 405, so the preflight comes first.
+    // Every other route would answer OPTIONS with 405, so the preflight comes first.
     participants::options_route(state)
         .or(preflight)
         .unify()

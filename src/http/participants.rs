@@ -1,8 +1,8 @@
-//! `/v1/rooms/{room}/participants` and `/v1/rooms/{room}/participants/{participant}`: joins, and
-//! moderation of participants.
+//! `/v1/rooms/{room}/participants` and `/v1/rooms/{room}/participants/{participant}`: joining a
+//! room, and moderating its participants.
 //!
-//! A join is one POST in the shape of WHIP (RFC 9725), but two-way: the server mixes the audio that
-//! the client sends, and returns the mix without it (mix-minus).
+//! A join is one POST in the form of WHIP (RFC 9725), but for audio in both directions: the client
+//! sends its audio, and receives the mix without its own (mix-minus).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ use crate::rate_limit::{Limiter, TooMany};
 /// The media type of an SDP offer.
 const SDP: &str = "application/sdp";
 
-/// Longest time that a join waits before its offer is processed.
+/// Longest time that a join waits for its turn before its offer is processed.
 const TURN_TIME: Duration = Duration::from_secs(5);
 
-/// Routes a room's participants, and each one of them.
+/// Routes the participants of a room: the collection, and each participant.
 pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
     let collection = warp::path!("v1" / "rooms" / String / "participants")
         .and(with(state))
@@ -47,7 +47,8 @@ pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
     collection.or(one).unify().boxed()
 }
 
-/// Routes `OPTIONS` of a room's participants, whose answer says more than that of other paths.
+/// Routes `OPTIONS` of a room's participants, whose answer has more headers than that of other
+/// paths.
 pub(super) fn options_route(state: &Arc<HttpState>) -> Routes {
     warp::path!("v1" / "rooms" / String / "participants")
         .and(warp::options())
@@ -66,7 +67,7 @@ async fn collection(
     let room = RoomName::parse(&room)?;
     match request.method {
         Method::POST => join(&state, room, request).await,
-        // A GET tells the client that this path accepts SDP (RFC 9725, 4.1).
+        // The answer to a GET tells the client that this path accepts SDP (RFC 9725, 4.1).
         Method::GET => Ok(described(&state, StatusCode::NO_CONTENT)),
         Method::HEAD => Ok(described(&state, StatusCode::OK)),
         _ => Err(Problem::method_not_allowed("POST, GET, HEAD, OPTIONS")),
@@ -106,8 +107,9 @@ async fn one(
     Ok(response::json(StatusCode::OK, &changed))
 }
 
-/// Counts a change against the client's address, so that no client can use up the rate of another.
-/// A change that only mutes is never refused.
+/// Counts a change of a participant against the address of the client that asks for it, so that no
+/// client can use up the rate of another. A change that only mutes is not counted and never
+/// refused.
 fn count_change(
     limiter: &Limiter,
     change: &Change,
@@ -120,7 +122,8 @@ fn count_change(
     limiter.participant_change(from, now)
 }
 
-/// Answers `OPTIONS` on a room's participants: the preflight, and what the path accepts.
+/// Answers `OPTIONS` on a room's participants: a CORS preflight response, with the accepted media
+/// type and the ICE servers.
 fn options(state: &HttpState, headers: &HeaderMap) -> Response {
     let mut response = super::cors::preflight();
     response
@@ -178,19 +181,19 @@ async fn join(
         listen,
         mode,
     };
-    // Processing an offer takes milliseconds of CPU time: as many offers as there are cores are
-    // processed at a time, the others wait.
+    // Processing an offer takes milliseconds of CPU time, so only as many offers as there are cores
+    // are processed at a time. The others wait for their turn.
     let turn = timeout(TURN_TIME, state.turns.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
         return Err(state.conference.refuse_waiting().await.into());
     };
     let conference = state.conference.clone();
     let (tell, told) = oneshot::channel();
-    // A separate task, so that the join continues when the client disconnects.
+    // The join runs in a task of its own, so that it continues when the client disconnects.
     tokio::spawn(async move {
         let joined = conference.join(join).await;
         drop(turn);
-        // The client has disconnected meanwhile, so nobody will ever use this session.
+        // The client has disconnected meanwhile, so nobody will use this session: leave at once.
         if let Err(Ok(joined)) = tell.send(joined) {
             let session = joined.session;
             let _ = conference.ask(Leave { session }).await;

@@ -1,5 +1,5 @@
-//! Errors as clients see them: RFC 9457 problem documents. All texts are written in this project;
-//! error texts of libraries never leave the server, because some have contained memory addresses.
+//! Errors as clients see them: RFC 9457 problem documents. All their texts are written in this
+//! project. Error texts of libraries are never sent, because some have contained memory addresses.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,10 +18,10 @@ use crate::conference::{
 use crate::protocol::{Invalid, NameError, RoomNameError, sentence};
 use crate::rate_limit::{RetryAfter, TooMany};
 
-/// Seconds after which a client should try an overloaded server again.
+/// Number of seconds after which a client should try an overloaded server again.
 const RETRY_AFTER_S: u64 = 5;
 
-/// A refusal as a problem document.
+/// A refused request, as a problem document (RFC 9457).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -35,9 +35,10 @@ pub(super) struct Problem {
 impl Problem {
     /// Creates a problem document.
     ///
-    /// - `kind`: the last part of the problem's URN, by which programs recognise the problem.
-    /// - `title`: the kind in words, always the same for one kind.
-    /// - `detail`: a sentence about the refused request.
+    /// - `kind`: the last part of the problem's URN, by which programs recognise the kind of the
+    ///   problem.
+    /// - `title`: the kind in words; always the same text for one kind.
+    /// - `detail`: a sentence about the present request.
     pub(super) fn new(
         status: StatusCode,
         kind: &'static str,
@@ -54,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// Adds a member to the problem document.
+    /// Adds a member with further details to the problem document.
     pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Problem {
         self.extras.insert(key.to_owned(), value.into());
         self
@@ -114,7 +115,7 @@ impl Problem {
 
     /// Creates the problem of a request that exceeds a limit.
     ///
-    /// - `excess`: what there is too much of, as a clause.
+    /// - `excess`: a clause that says what there is too much of, such as "too many joins".
     pub(super) fn too_many(excess: impl fmt::Display, retry_after: RetryAfter) -> Problem {
         let seconds = retry_after.seconds();
         Problem::new(
@@ -127,7 +128,7 @@ impl Problem {
         .header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Creates the problem of a request that was sent to a foreign host name.
+    /// Creates the problem of a request that was sent to a host name that is not this server's.
     pub(super) fn misdirected() -> Problem {
         Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -196,7 +197,7 @@ impl Problem {
         document.into()
     }
 
-    /// Turns a rejection by warp into a problem, when no route has accepted the request.
+    /// Turns a rejection by warp, when no route has accepted the request, into a problem document.
     pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
             Problem::bad_request("The query string is invalid.")

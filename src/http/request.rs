@@ -1,4 +1,4 @@
-//! A request as handlers receive it; its body is read within limits of size and time.
+//! An HTTP request as handlers receive it; its body is read within limits of size and time.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,29 +14,31 @@ use warp::{Filter, Rejection};
 use super::client_address::ClientAddress;
 use super::problem::Problem;
 
-/// Maximum size of a body: an offer is 2 to 6 kB, so this is ten times the largest honest one.
+/// Maximum size of a request body. An offer has 2 to 6 kB, so this is ten times the largest real
+/// one.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Maximum size of an oversized body that is still read and discarded: a client that is still
-/// writing would otherwise see its connection reset and never receive the response.
+/// Maximum size of an oversized body that is read and discarded. Without that, a client that is
+/// still writing would see its connection reset and never receive the response.
 const MAX_DISCARD_BYTES: usize = 1024 * 1024;
 
-/// Longest time for a body to arrive, so that a client cannot send an offer byte by byte.
+/// Longest time for a body to arrive, so that a client cannot hold a request open by sending
+/// slowly.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// One HTTP request.
+/// One HTTP request, whose body has not been read yet.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    /// The client's address.
+    /// The client's address, as found behind trusted proxies.
     pub(super) client: IpAddr,
     query: Vec<(String, String)>,
     body: Body,
 }
 
-/// Extracts any request; used behind a path filter.
+/// Extracts the request; for use behind a filter for the path.
 pub(super) fn request() -> BoxedFilter<(Request,)> {
     let query = warp::query::<Vec<(String, String)>>();
     warp::method()
@@ -75,14 +77,14 @@ where
 }
 
 impl Request {
-    /// Returns the first parameter of this name in the query string.
+    /// Returns the first parameter called `name` in the query string.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Returns whether the `Content-Type` is this media type; parameters such as `charset` do not
-    /// matter.
+    /// Returns whether the `Content-Type` is `media_type`; parameters such as `charset` are
+    /// ignored.
     pub(super) fn is_of(&self, media_type: &str) -> bool {
         self.headers
             .get(header::CONTENT_TYPE)
@@ -91,7 +93,7 @@ impl Request {
             .is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
     }
 
-    /// Reads the body.
+    /// Reads the whole body of the request.
     ///
     /// # Errors
     /// 413 above [`MAX_BODY_BYTES`], 408 after a timeout, 400 when the connection breaks.
@@ -100,7 +102,7 @@ impl Request {
         read.unwrap_or_else(|_| Err(Problem::body_timeout()))
     }
 
-    /// Reads the body as text.
+    /// Reads the whole body of the request as UTF-8 text.
     ///
     /// # Errors
     /// The errors of [`Request::body`], and 400 if the body is not UTF-8.

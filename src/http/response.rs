@@ -1,4 +1,4 @@
-//! Constructors of small responses.
+//! Constructors of small HTTP responses.
 
 use serde::Serialize;
 use warp::http::StatusCode;
@@ -22,8 +22,8 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-/// Creates a response of any media type, which caches must not store because it describes the
-/// present state.
+/// Creates a response of any media type. Caches must not store it, because it describes the present
+/// state.
 pub(super) fn typed(status: StatusCode, media_type: &'static str, text: String) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
@@ -33,7 +33,7 @@ pub(super) fn typed(status: StatusCode, media_type: &'static str, text: String) 
     response
 }
 
-/// Creates a header value from parts that were checked when they entered the server.
+/// Creates a header value from text that was checked when it entered the server.
 pub(super) fn value(text: String) -> HeaderValue {
     HeaderValue::from_str(&text)
         .expect("room names, secrets and checked configuration hold visible ASCII only")

@@ -1,4 +1,4 @@
-//! `/v1/rooms` and `/v1/rooms/{room}`: lists, creates, configures and ends rooms.
+//! `/v1/rooms` and `/v1/rooms/{room}`: listing, creating, configuring and ending rooms.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What the resources share to declare their own routes.
+//! Types and functions with which each resource declares its own routes.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use super::state::HttpState;
 /// The routes of a resource: a filter that rejects the paths of all other resources.
 pub(super) type Routes = BoxedFilter<(Response,)>;
 
-/// Extracts the shared state.
+/// Extracts the state that all HTTP handlers share.
 pub(super) fn with(state: &Arc<HttpState>) -> BoxedFilter<(Arc<HttpState>,)> {
     let state = state.clone();
     warp::any().map(move || state.clone()).boxed()
 }
 
-/// Runs a handler; a problem becomes the response.
+/// Runs a handler; if it returns a problem, the problem becomes the response.
 pub(super) async fn answered(handled: impl Future<Output = Result<Response, Problem>>) -> Response {
     handled.await.unwrap_or_else(Response::from)
 }

@@ -5,17 +5,17 @@ use thiserror::Error;
 
 use crate::conference::IceUpdate;
 
-/// Maximum number of candidates kept of one fragment; further ones are ignored (RFC 8445, 6.1.2.5).
+/// Maximum number of candidates kept of one fragment; the others are ignored (RFC 8445, 6.1.2.5).
 pub const MAX_CANDIDATES: usize = 100;
 
 /// A client's trickle ICE fragment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fragment {
-    /// First user name fragment, which all sections of a bundle share.
+    /// First ICE user name fragment in the text; all media sections of a bundle share it.
     pub ufrag: Option<String>,
-    /// Password of the user name fragment.
+    /// ICE password that belongs to the user name fragment.
     pub pwd: Option<String>,
-    /// Media section of the candidates.
+    /// Identifier (`a=mid`) of the media section that the candidates belong to.
     pub mid: Option<String>,
     /// Candidates without `a=`, for instance `candidate:1 1 udp 2130706431 192.0.2.1 5000 typ
     /// host`.
@@ -41,7 +41,8 @@ pub enum FragmentError {
 /// Parses a fragment. Lines may end in CR LF or LF; lines without ICE attributes are ignored.
 ///
 /// # Errors
-/// [`FragmentError`] names the malformed line.
+/// [`FragmentError`] if a line is malformed, whose number it contains, or if no line has ICE
+/// attributes.
 pub fn parse(text: &str) -> Result<Fragment, FragmentError> {
     let mut fragment = Fragment::default();
     for (at, line) in text.lines().enumerate() {
@@ -109,7 +110,7 @@ impl From<Fragment> for IceUpdate {
     }
 }
 
-/// Writes the server's answer to an ICE restart: its credentials and all its candidates.
+/// Writes the server's answer to an ICE restart: the server's credentials and all its candidates.
 pub(super) fn write(ufrag: &str, pwd: &str, mid: &str, candidates: &[String]) -> String {
     let mut text = format!(
         "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"
@@ -122,8 +123,10 @@ pub(super) fn write(ufrag: &str, pwd: &str, mid: &str, candidates: &[String]) ->
     text
 }
 
-/// Keeps the first value of an ICE credential: `min` to 256 of `A-Z a-z 0-9 + /` (RFC 8839, 5.4). A
-/// dash or an underscore, which some stacks use, is accepted too.
+/// Stores an ICE credential in `slot` unless `slot` already has one.
+///
+/// An ICE credential has `min` to 256 of the characters `A-Z a-z 0-9 + /` (RFC 8839, 5.4). A dash
+/// or an underscore, which some stacks use, is accepted too.
 fn keep(
     slot: &mut Option<String>,
     value: &str,

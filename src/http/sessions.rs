@@ -1,5 +1,5 @@
-//! `/v1/sessions/{session}`: requests of a client about its own session. The secret in the path is
-//! the permission.
+//! `/v1/sessions/{session}`: a client's requests about its own session. Knowing the session's
+//! secret, which is part of the path, is the permission.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::protocol::sentence;
 /// The media type of a trickle ICE fragment.
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 
-/// Routes each session.
+/// Routes the path of each session.
 pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
     warp::path!("v1" / "sessions" / String)
         .and(with(state))
@@ -38,8 +38,7 @@ async fn one(
 ) -> Result<Response, Problem> {
     match request.method {
         Method::PATCH => patch(&state, &session, request).await,
-        // The condition of the request is ignored, because leaving is always allowed (RFC 9725,
-        // 4.2).
+        // `If-Match` is ignored for DELETE, because leaving is always allowed (RFC 9725, 4.2).
         Method::DELETE => {
             state.conference.ask(Leave { session }).await?;
             Ok(response::empty(StatusCode::OK))
@@ -77,8 +76,8 @@ async fn patch(
     }
 }
 
-/// Returns the ETags of `If-Match`, with or without quotes, because clients send both; `None`
-/// without the header and for `*`.
+/// Returns the ETags in `If-Match`, with or without quotes, because clients send both; `None` if
+/// the header is missing or `*`, so that every ETag matches.
 fn expected(headers: &HeaderMap) -> Option<Vec<String>> {
     let mut tags = Vec::new();
     for value in headers.get_all(header::IF_MATCH) {

@@ -16,17 +16,18 @@ use crate::rate_limit::Limiter;
 /// The state shared by all HTTP requests.
 pub(super) struct HttpState {
     pub(super) conference: Conference,
-    /// Rate limiters per client address.
+    /// Rate limiters of the requests of each client address.
     pub(super) limiter: Limiter,
     pub(super) cors: Cors,
     /// The host names that requests may be sent to.
     pub(super) hosts: Hosts,
     pub(super) proxies: Proxies,
-    /// Limit on open connections.
+    /// Limit on the number of open connections, in total and per client address.
     pub(super) connection_limit: Arc<ConnectionLimit>,
     pub(super) ice_servers: Vec<IceServer>,
     pub(super) metrics: Arc<HttpMetrics>,
-    /// One permit for each offer that may be processed at the same time.
+    /// One permit for each offer that may be processed at the same time: as many as there are
+    /// cores.
     pub(super) turns: Arc<Semaphore>,
     /// Becomes true when the server shuts down.
     pub(super) stop: watch::Receiver<bool>,

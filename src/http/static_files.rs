@@ -66,12 +66,12 @@ const FILES: &[File] = files![
     "view/wake-lock.js",
 ];
 
-/// The content security policy: the page loads nothing from elsewhere and connects only to this
-/// server. WebSockets are named because older Safari does not count a WebSocket to the same host as
-/// `'self'`.
+/// The content security policy of the page: it loads nothing from other hosts and connects only to
+/// this server. WebSockets are listed by scheme, because older Safari does not count a WebSocket to
+/// the same host as `'self'`.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Routes the paths of the files.
+/// Routes the paths of the web client's files.
 pub(super) fn routes() -> Routes {
     warp::path::full()
         .and_then(|path: FullPath| async move {
@@ -89,12 +89,12 @@ pub(super) fn routes() -> Routes {
         .boxed()
 }
 
-/// Returns whether a file exists under this path.
+/// Returns whether the web client has a file with this path.
 fn has(path: &str) -> bool {
     find(path).is_some()
 }
 
-/// Serves the file under `path`.
+/// Answers a request for the web client's file under `path`.
 fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = find(path).ok_or_else(Problem::not_found)?;
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -113,7 +113,7 @@ fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, P
         header::CONTENT_TYPE,
         HeaderValue::from_static(media_type(file.path)),
     );
-    // The browser must revalidate each time, so that a new server never runs with an old page.
+    // The browser must revalidate each time, so that a new server is never used with an old page.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -145,8 +145,8 @@ fn media_type(path: &str) -> &'static str {
     }
 }
 
-/// Computes an ETag that changes with the content. The hash need not be cryptographic, because all
-/// content is the server's own.
+/// Computes an ETag that changes with the content. The hash need not be cryptographic, because the
+/// content is part of the server.
 fn etag(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -167,7 +167,7 @@ mod tests {
             "",
             &mut on_disk,
         );
-        // Files for node, tsc and readers, not for the browser.
+        // These files are for node, tsc and readers, not for the browser.
         on_disk.retain(|path| {
             path != "/package.json" && !path.ends_with(".d.ts") && !path.ends_with(".md")
         });
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Collects the files under `folder`, which is served as `prefix`.
+    /// Collects the paths of the files under `folder`, each with the prefix `prefix`.
     fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).expect("the folder is there") {
             let entry = entry.expect("it can be read");

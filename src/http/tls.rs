@@ -1,4 +1,4 @@
-//! TLS for HTTP, with a certificate from files or one generated at the start.
+//! TLS for the HTTP server, with a certificate from files or one generated at the start.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 
-/// TLS cannot be set up.
+/// Why TLS could not be set up.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -31,10 +31,10 @@ pub enum TlsError {
     Pem {
         /// Path of the file.
         path: PathBuf,
-        /// The required kind of PEM section.
+        /// The kind of PEM section that is missing, in words.
         what: &'static str,
     },
-    /// Certificate and key do not match, or are of an unsupported kind.
+    /// Certificate and key do not match, or their kind is not supported.
     #[error("cannot use the TLS certificate and its key: {0}")]
     Unusable(#[from] rustls::Error),
     /// Generating a certificate failed.
@@ -42,7 +42,7 @@ pub enum TlsError {
     Making(#[from] rcgen::Error),
 }
 
-/// TLS, ready for use.
+/// TLS as it is used by the HTTP server: the TLS configuration and what the certificate contains.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     /// SHA-256 fingerprint of a self-signed certificate, which users can compare.
@@ -116,7 +116,8 @@ const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 /// Apple's systems refuse server certificates that are valid for longer than 825 days.
 const VALID_DAYS: u32 = 820;
 
-/// Returns all names by which a browser may address this server.
+/// Returns the names and addresses in a self-signed certificate: `localhost`, and the addresses
+/// that the server listens on or announces.
 fn names(config: &Config) -> Vec<String> {
     let mut names = vec!["localhost".to_owned()];
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), config.http.ip()];
@@ -148,7 +149,7 @@ fn acceptor(
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    // WebSockets need HTTP/1.1, and nothing here is large enough to gain from HTTP/2.
+    // WebSockets need HTTP/1.1, and no response is large enough to gain from HTTP/2.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

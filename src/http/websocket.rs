@@ -1,8 +1,8 @@
 //! `/v1/rooms/{room}/events`: a WebSocket that carries the events of a room and takes commands.
 //!
-//! Each WebSocket has its own task and never delays others. A client that reads too slowly falls
-//! out of the room's broadcast and is closed; a client that sends too many messages is warned once
-//! and then closed; ten bad messages in a row close the WebSocket too.
+//! Each WebSocket has its own task and never delays others. The WebSocket is closed if the client
+//! reads so slowly that it falls out of the room's broadcast, if the client sends too many messages
+//! in spite of a warning, or after ten bad messages in a row.
 
 use std::io;
 use std::net::IpAddr;
@@ -31,23 +31,24 @@ use crate::conference::{read, too_many};
 use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
-/// Maximum size of a message; a command has about a hundred bytes.
+/// Maximum size of a message from the client; a command has about a hundred bytes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
-/// Bad messages in a row before the WebSocket is closed.
+/// Number of bad messages in a row after which the WebSocket is closed.
 const MOST_MISTAKES: u32 = 10;
-/// Interval of pings to the client. Proxies close connections that are silent for a minute.
+/// Interval of pings to the client. Proxies close a connection that is silent for a minute.
 const PING: Duration = Duration::from_secs(30);
-/// Base timeout for writing one message, to which the time that its length takes on the slowest
-/// link is added. At most one message waits for a WebSocket, and the longest is the room with all
-/// its participants.
+/// Base timeout for sending one message to the client. The time that the message takes at
+/// [`MIN_BYTES_PER_SECOND`] is added. At most one message waits for a WebSocket; the longest is the
+/// state of a room with all its participants.
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// The slowest supported link. The longest room state takes two minutes on it.
+/// Lowest rate at which the client must read a message. The longest room state may take two
+/// minutes.
 const MIN_BYTES_PER_SECOND: u32 = 32 * 1024;
-/// Time after which a refused client may try another connection.
+/// Time after which a client whose WebSocket was refused may try again.
 const RETRY_TIME: Duration = Duration::from_secs(5);
 /// Pause before the next message is read from a client that floods the server with floor releases.
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
-/// Longest time for the client to answer a close.
+/// Longest time for the client to answer a close frame.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// Routes the WebSocket of each room.
@@ -77,13 +78,13 @@ pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
 struct UpgradeRequest {
     method: Method,
     headers: HeaderMap,
-    /// The upgrade, if the request asks for one.
+    /// The WebSocket upgrade; `None` if the request does not ask for one.
     ws: Option<Ws>,
     permit: Option<Arc<ConnectionPermit>>,
     client: IpAddr,
 }
 
-/// Opens the WebSocket of a room.
+/// Answers a request for the WebSocket of a room: opens it, or refuses.
 async fn open(
     state: Arc<HttpState>,
     room: String,
@@ -104,7 +105,7 @@ async fn open(
     if !state.cors.admits(&headers) {
         return Err(Problem::origin_refused());
     }
-    // A trusted proxy's connections are not counted; a WebSocket is long-lived, so it counts for
+    // Connections of a trusted proxy are not counted. A WebSocket is long-lived, so it counts for
     // the client behind the proxy.
     let client_permit = state
         .connection_limit
@@ -140,7 +141,7 @@ async fn open(
             state.metrics.slow.fetch_add(1, Relaxed);
         }
         state.metrics.websockets.fetch_sub(1, Relaxed);
-        // The connection counts as open until this point.
+        // The connection counts as open until its permits are dropped here.
         drop((permit, client_permit));
     });
     Ok(upgrade.into_response())
@@ -158,7 +159,7 @@ const NONSENSE: Close = (1008, "too many bad messages");
 const TOO_LONG: Close = (1009, "message too long");
 const SLOW: Close = (1013, "not reading fast enough");
 
-/// Why a session ends: with a close code to send, or without one because the client is gone.
+/// Why a WebSocket session ends: with a close code to send, or without one if none can be sent.
 type End = ControlFlow<Option<Close>>;
 
 struct Session {
@@ -167,7 +168,7 @@ struct Session {
     room: RoomName,
     limit: MessageLimit,
     mistakes: u32,
-    /// Whether any message has arrived since the last ping.
+    /// Whether any message of the client has arrived since the last ping.
     heard: bool,
 }
 
@@ -267,7 +268,7 @@ impl Session {
         }
     }
 
-    /// Sends a ping; ends the session if nothing has arrived since the last one.
+    /// Sends a ping; ends the session if no message has arrived since the last ping.
     async fn ping(&mut self) -> End {
         if !std::mem::take(&mut self.heard) {
             return End::Break(None);
@@ -275,7 +276,7 @@ impl Session {
         self.send(Message::ping(&b""[..])).await
     }
 
-    /// Sends the remaining events, then ends the session.
+    /// Sends the events that still wait, then ends the session because the server shuts down.
     async fn drain(&mut self, events: &mut broadcast::Receiver<Arc<str>>) -> End {
         while let Ok(text) = events.try_recv() {
             self.send(Message::text(&*text)).await?;
@@ -302,7 +303,8 @@ impl Session {
         if !matches!(timeout(CLOSE_TIME, said).await, Ok(Ok(()))) {
             return;
         }
-        // Reads on until the client has closed: unread bytes would turn the close into a reset.
+        // Keep reading until the client has closed: unread bytes would turn the close into a TCP
+        // reset.
         let closed = async { while let Some(Ok(_)) = self.socket.next().await {} };
         if timeout(CLOSE_TIME, closed).await.is_ok() {
             tokio::time::sleep(LINGER).await;
@@ -310,7 +312,7 @@ impl Session {
     }
 }
 
-/// Time for the last bytes to be sent before the socket is dropped.
+/// Time that the last bytes have to leave before the socket is dropped.
 const LINGER: Duration = Duration::from_millis(100);
 
 fn pings() -> Interval {
@@ -328,7 +330,7 @@ fn does_not_read(error: &warp::Error) -> bool {
     }
 }
 
-/// Returns the close code for a WebSocket that failed; `None` if none can be sent.
+/// Returns the close code for a WebSocket that failed with `error`; `None` if none can be sent.
 fn close_for(error: &warp::Error) -> Option<Close> {
     let cause = std::error::Error::source(error)?;
     match cause.downcast_ref::<tungstenite::Error>()? {

@@ -1,4 +1,4 @@
-//! A stream with a write timeout: a client that does not read loses its connection.
+//! A stream with a write timeout: a client that does not read its responses loses its connection.
 //!
 //! Neither TCP nor hyper has such a timeout. A client that sends requests and never reads would
 //! hold its connection forever.
@@ -15,11 +15,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::metrics::HttpMetrics;
 
-/// Longest time that a write may wait without the client reading anything.
+/// Longest time that a write may wait while the client reads nothing.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
 
-/// Lowest read rate: a slower client is treated as not reading, because otherwise one byte every
-/// ten seconds would keep a connection. The slowest links that carry a call are twice as fast.
+/// Lowest rate at which a client must read. A slower client is treated as not reading: otherwise it
+/// could keep its connection by reading one byte every ten seconds. The slowest links that carry a
+/// call are twice as fast.
 const MIN_BYTES_PER_SECOND: u32 = 1_024;
 
 /// A stream with a write timeout.
@@ -28,10 +29,10 @@ pub(super) struct WriteTimeout<S> {
     stream: S,
     metrics: Arc<HttpMetrics>,
     write_time: Duration,
-    /// Deadline while writes wait; written bytes postpone it, and so does the time between two
-    /// writes.
+    /// Deadline of the waiting writes; `None` if none has waited recently. Each written byte
+    /// postpones it, and so does the time between two writes.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Time of the last successful write.
+    /// Time of the last successful write, kept until the next write.
     written_at: Option<Instant>,
 }
 
@@ -46,14 +47,15 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// Passes on the result of a write, unless the write has waited for too long.
+    /// Returns the result of a write, or a timeout error if writes have waited for too long.
     fn within<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        // A waiting write takes `written_at`, so a remaining one means that no write has waited since.
+        // A write that has to wait takes `written_at`, so if it is still set, no write has waited
+        // since.
         if let Some(written_at) = self.written_at.take() {
             self.put_off(written_at.elapsed());
         }
@@ -77,7 +79,8 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// Postpones the deadline; removes a deadline that would be later than that of a new write.
+    /// Postpones the deadline; removes it if it would then be later than the deadline of a new
+    /// write.
     fn put_off(&mut self, by: Duration) {
         let Some(deadline) = &mut self.deadline else {
             return;
@@ -142,7 +145,8 @@ mod tests {
 
     use super::*;
 
-    /// Creates a pipe of 1 kB, and the metrics of its writing end.
+    /// Creates a pipe of 1 kB: its writing end with the timeout `write_time`, its reading end, and
+    /// the metrics.
     fn pipe(write_time: Duration) -> (WriteTimeout<DuplexStream>, DuplexStream, Arc<HttpMetrics>) {
         let (near, far) = duplex(1_024);
         let metrics = Arc::<HttpMetrics>::default();
@@ -151,7 +155,7 @@ mod tests {
         (near, far, metrics)
     }
 
-    /// Reads this many bytes at a time with a pause after each read, until the other end closes.
+    /// Reads `bytes` bytes at a time, with a pause after each read, until the other end closes.
     async fn read_slowly(mut far: DuplexStream, bytes: usize, pause: Duration) {
         let mut buffer = vec![0; bytes];
         while !matches!(far.read(&mut buffer).await, Ok(0) | Err(_)) {

@@ -1,18 +1,18 @@
-//! Commands that clients send about their own participant.
+//! Commands that a client sends about its own participant, and changes of participants.
 
 use serde_json::Value;
 
 use super::floor::{read_participant, read_request};
 use super::{FloorCommand, Invalid, JsonReader, MonitorEntry, Name};
 
-/// A received command message: the command, and how to answer it.
+/// A command message of a client: the command, and what is needed to answer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandMessage {
-    /// The secret of the session that the command concerns; not needed on data channels.
+    /// The secret of the session that the command is about; not needed on data channels.
     pub session: Option<String>,
-    /// The client's tag, which is copied into the answer.
+    /// A tag chosen by the client, which is copied into the answer.
     pub id: Option<Value>,
-    /// The command itself.
+    /// The command to carry out.
     pub command: Command,
 }
 
@@ -50,16 +50,16 @@ impl Change {
 }
 
 impl CommandMessage {
-    /// Returns whether the command releases the floor, which is obeyed at any message rate.
+    /// Returns whether the command releases the floor. Such a command is carried out at any message
+    /// rate.
     pub fn is_release(&self) -> bool {
         self.command == Command::Floor(FloorCommand::Release)
     }
 
-    /// Parses one command message. An error comes with the message's `id`, if the `id` could be
-    /// read.
+    /// Parses one command message.
     ///
     /// # Errors
-    /// [`Invalid`] describes the mistake.
+    /// [`Invalid`] describes the mistake; it comes with the message's `id`, if that could be read.
     pub fn parse(text: &str) -> Result<CommandMessage, (Invalid, Option<Value>)> {
         let mut fields = JsonReader::parse(text.as_bytes()).map_err(|invalid| (invalid, None))?;
         let id = fields.value("id");
@@ -85,7 +85,7 @@ impl Change {
     /// Parses a moderator's change of a participant.
     ///
     /// # Errors
-    /// [`Invalid`] describes the mistake.
+    /// [`Invalid`] describes the mistake in the message.
     pub fn parse(text: &[u8]) -> Result<Change, Invalid> {
         let mut fields = JsonReader::parse(text)?;
         let change = Change {
@@ -126,7 +126,7 @@ const WORDS: [(&str, Word); 10] = [
 ];
 
 impl Word {
-    /// Takes the fields of the command from the message.
+    /// Takes the fields that the command needs out of the message.
     fn read(self, fields: &mut JsonReader) -> Result<Command, Invalid> {
         let missing = |key| Invalid::Missing { key };
         let mut change = Change::default();

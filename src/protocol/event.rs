@@ -10,10 +10,10 @@ use super::{Monitors, Participant, PublicId, RoomName, RoomState};
 /// Why a participant left its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum LeaveReason {
-    /// The client ended its session, or closed its connection.
+    /// The client ended its session or closed its connection.
     #[serde(rename = "left")]
     Left,
-    /// The client fell silent, or its room failed.
+    /// The client no longer answered, or its room failed.
     #[serde(rename = "lost")]
     Lost,
     /// A moderator removed the participant.
@@ -37,7 +37,7 @@ impl LeaveReason {
         LeaveReason::ServerStopping,
     ];
 
-    /// Returns the word of the leave reason on the wire.
+    /// Returns the word by which messages name the leave reason.
     pub const fn word(self) -> &'static str {
         match self {
             LeaveReason::Left => "left",
@@ -49,12 +49,12 @@ impl LeaveReason {
     }
 }
 
-/// An event that the server sends to clients.
+/// An event that the server sends to clients as a JSON message.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The whole room: the first message on every connection, and sent again whenever the room is
-    /// configured.
+    /// The state of the whole room. It is the first message on every connection, and is sent again
+    /// whenever the room is configured.
     Room {
         /// The present state of the room; boxed, because no other event is nearly as large.
         room: Box<RoomState>,
@@ -71,7 +71,7 @@ pub enum Event {
         /// Why the participant left.
         reason: LeaveReason,
     },
-    /// A participant is heard from now on.
+    /// A participant has begun to be heard.
     Talking {
         /// The participant that is heard.
         participant: PublicId,
@@ -93,12 +93,12 @@ pub enum Event {
         /// The present state of the participant.
         participant: Participant,
     },
-    /// Levels of the participants that are heard, dBFS.
+    /// The levels of all participants that are heard.
     Levels {
         /// Level of each participant, dBFS.
         levels: BTreeMap<PublicId, i32>,
     },
-    /// The participants of other rooms that listen to this room have changed.
+    /// Participants of other rooms have begun or ceased to listen to a room.
     Monitors {
         /// The room that is listened to.
         room: RoomName,
@@ -106,7 +106,7 @@ pub enum Event {
         #[serde(flatten)]
         monitors: Monitors,
     },
-    /// Load control changed how the server handles this room.
+    /// Load control changed the encoder complexity or the admission of joins in this room.
     Load {
         /// Busy time of the thread that mixes this room, percent.
         load_percent: u32,
@@ -115,9 +115,10 @@ pub enum Event {
         /// Whether joins to this room are refused for now.
         joins_refused: bool,
     },
-    /// The receiver of this event got the floor: by its request, out of the queue, or by talking.
+    /// The receiver of this event was granted the floor: by its request, from the queue, or by
+    /// talking.
     FloorGranted {
-        /// Number of the media burst in its room; 0 in a room without a floor.
+        /// Number of the media burst, counted per room; 0 in a room without a floor.
         burst: u32,
         /// Longest duration of the media burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
@@ -127,11 +128,11 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
     },
-    /// The receiver of this event waits for the floor.
+    /// The receiver of this event is waiting for the floor, or asked for its place in the queue.
     FloorQueued {
-        /// Position in the floor queue from 1; 0 if the receiver does not wait.
+        /// Position in the floor queue, from 1; 0 if the receiver is not waiting.
         position: usize,
-        /// Number of waiting requests.
+        /// Number of requests in the floor queue.
         size: usize,
         /// The `id` of the request, if the request had one.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,29 +140,29 @@ pub enum Event {
     },
     /// The receiver of this event was denied the floor.
     FloorDenied {
-        /// Number of the cause of the Floor Deny.
+        /// Number of the cause in a Floor Deny (3GPP TS 24.380, 8.2.6.2).
         cause: u8,
-        /// The cause in words.
+        /// The same cause in words.
         reason: &'static str,
-        /// The participant that holds the floor.
+        /// The participant that holds the floor, if any.
         #[serde(skip_serializing_if = "Option::is_none")]
         holder: Option<PublicId>,
-        /// Time after which another request makes sense, milliseconds.
+        /// Time after which another request can succeed, milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
         /// The `id` of the request, if the request had one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
     },
-    /// A participant holds the floor from now on.
+    /// A participant has taken the floor.
     FloorTaken {
-        /// The room of the floor.
+        /// The room whose floor it is.
         room: RoomName,
-        /// Number of the media burst in its room.
+        /// Number of the media burst, counted per room.
         burst: u32,
         /// The participant that holds the floor.
         participant: PublicId,
-        /// Name of the participant.
+        /// Display name of the participant.
         name: String,
         /// Effective priority of the media burst.
         priority: u8,
@@ -170,44 +171,47 @@ pub enum Event {
         /// Whether other participants may request the floor.
         may_request: bool,
     },
-    /// No participant holds the floor from now on.
+    /// The floor of a room has become free: no participant holds it.
     FloorIdle {
-        /// The room of the floor.
+        /// The room whose floor it is.
         room: RoomName,
-        /// Number of this event in the room.
+        /// Sequence number of this event, counted per room.
         n: u32,
     },
-    /// One of several floor holders has stopped.
+    /// A floor holder has stopped talking, while others still hold the floor.
     FloorReleased {
-        /// The room of the floor.
+        /// The room whose floor it is.
         room: RoomName,
-        /// Number of the media burst in its room.
+        /// Number of the media burst that has ended, counted per room.
         burst: u32,
         /// The participant that has stopped.
         participant: PublicId,
     },
-    /// A participant must stop talking. Sent to this participant only, and without a burst, if it
-    /// never had the floor.
+    /// A participant must stop talking.
+    ///
+    /// If the participant never had the floor, the event has no burst and goes to this participant
+    /// only.
     FloorRevoked {
-        /// The room of the floor.
+        /// The room whose floor it is.
         room: RoomName,
-        /// Number of the media burst in its room.
+        /// Number of the revoked media burst, counted per room.
         #[serde(skip_serializing_if = "Option::is_none")]
         burst: Option<u32>,
         /// The participant that must stop.
         participant: PublicId,
-        /// Number of the cause of the Floor Revoke; differs from the numbers of a Floor Deny.
+        /// Number of the cause in a Floor Revoke (3GPP TS 24.380, 8.2.10.2); a Floor Deny numbers
+        /// its causes differently.
         cause: u8,
-        /// The cause in words.
+        /// The same cause in words.
         reason: &'static str,
-        /// How long the participant is still heard, milliseconds.
+        /// How long the participant is still heard, in milliseconds.
         grace_ms: u64,
     },
     /// The floor queue has changed.
     FloorQueue {
-        /// The room of the floor.
+        /// The room whose floor it is.
         room: RoomName,
-        /// The waiting participants, the next one first.
+        /// The participants that wait for the floor, the next one first.
         queue: Vec<PublicId>,
     },
     /// A command was carried out; sent only when the command carried an `id`.
@@ -220,9 +224,9 @@ pub enum Event {
         /// Type of the mistake, in one word.
         #[serde(rename = "type")]
         kind: &'static str,
-        /// A sentence that a person can act on.
+        /// A sentence about the mistake, which a person can act on.
         detail: String,
-        /// The other room that the mistake is about.
+        /// The room that the mistake is about, if it is not the participant's own.
         #[serde(skip_serializing_if = "Option::is_none")]
         room: Option<RoomName>,
         /// The `id` of the command, if the command had one.
@@ -232,8 +236,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns whether the event also goes to participants that listen from other rooms: talk and
-    /// floor events do.
+    /// Returns whether the event also goes to participants of other rooms that listen to this room;
+    /// talk and floor events do.
     pub fn travels(&self) -> bool {
         matches!(
             self,
@@ -247,8 +251,8 @@ impl Event {
         )
     }
 
-    /// Returns the event as JSON for participants of other rooms, with the name of the `room` it
-    /// happened in.
+    /// Returns the event as JSON for participants of other rooms, with `room`, in which it
+    /// happened, added.
     pub fn to_json_from(&self, room: &RoomName) -> String {
         let mut json = serde_json::to_value(self)
             .expect("events hold only strings, numbers and maps with string keys");

@@ -1,4 +1,5 @@
-//! Reads a JSON object field by field, so that every mistake has an error text of our own.
+//! Reads a JSON object field by field, so that every mistake gets an error text written in this
+//! project.
 
 use std::ops::RangeInclusive;
 
@@ -8,10 +9,11 @@ use thiserror::Error;
 /// A mistake in a JSON message. Its text, written as a sentence, is meant for the sender.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum Invalid {
-    /// Not valid JSON, or a number out of range, or nested too deeply.
+    /// The message is not valid JSON, has a number that cannot be represented, or is nested too
+    /// deeply.
     #[error("the message is not valid JSON")]
     NotJson,
-    /// Valid JSON, but not an object.
+    /// The message is valid JSON, but not an object.
     #[error("the message must be a JSON object")]
     NotObject,
     /// A required field is missing.
@@ -40,7 +42,7 @@ pub enum Invalid {
         /// The value of the field.
         got: f64,
     },
-    /// A word is not in the list of allowed words.
+    /// A text is not one of the allowed words.
     #[error("the field \"{key}\" must be one of: {allowed}")]
     NotOneOf {
         /// Name of the field.
@@ -48,10 +50,10 @@ pub enum Invalid {
         /// The allowed words.
         allowed: String,
     },
-    /// A field is not known.
+    /// A field is not known; unknown fields are refused.
     #[error("unknown field \"{key}\"")]
     Unknown {
-        /// Name of the field, shortened.
+        /// Name of the field, shortened to 32 characters.
         key: String,
     },
     /// A list is too long.
@@ -78,7 +80,8 @@ pub enum Invalid {
     RoomName(#[from] super::RoomNameError),
 }
 
-/// Reads a JSON object by taking its fields one by one; a field left over at the end is a mistake.
+/// Reads a JSON object: each method takes one field out of it, and a field left over at the end is
+/// a mistake.
 #[derive(Debug, Clone)]
 pub struct JsonReader {
     object: Map<String, Value>,
@@ -88,7 +91,7 @@ impl JsonReader {
     /// Parses one JSON object.
     ///
     /// # Errors
-    /// [`Invalid::NotJson`] and [`Invalid::NotObject`].
+    /// [`Invalid::NotJson`] or [`Invalid::NotObject`].
     pub fn parse(text: &[u8]) -> Result<JsonReader, Invalid> {
         match serde_json::from_slice(text) {
             Ok(Value::Object(object)) => Ok(JsonReader { object }),
@@ -97,7 +100,7 @@ impl JsonReader {
         }
     }
 
-    /// Reads an object that is nested in another.
+    /// Starts reading an object that is nested in another.
     ///
     /// # Errors
     /// [`Invalid::NotObject`].
@@ -108,7 +111,7 @@ impl JsonReader {
         }
     }
 
-    /// Takes a list of at most `limit` entries.
+    /// Takes a field that must be a list of at most `limit` entries; `None` if it is absent.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::TooMany`].
@@ -128,14 +131,14 @@ impl JsonReader {
         }
     }
 
-    /// Takes a field of any type.
+    /// Takes a field of any type; `None` if it is absent.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
         #[cfg(test)]
         asked::note(key);
         self.object.remove(key)
     }
 
-    /// Takes a string field.
+    /// Takes a field that must be a string; `None` if it is absent.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] for any other type.
@@ -150,7 +153,7 @@ impl JsonReader {
         }
     }
 
-    /// Takes a boolean field.
+    /// Takes a field that must be a boolean; `None` if it is absent.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] for any other type.
@@ -165,7 +168,7 @@ impl JsonReader {
         }
     }
 
-    /// Takes a number field within `range`.
+    /// Takes a field that must be a number within `range`; `None` if it is absent.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::OutOfRange`].
@@ -188,7 +191,7 @@ impl JsonReader {
         Ok(Some(number as f32))
     }
 
-    /// Takes a whole number field within `range`.
+    /// Takes a field that must be a whole number within `range`; `None` if it is absent.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::OutOfRange`].
@@ -213,7 +216,8 @@ impl JsonReader {
             .ok_or_else(|| out_of_range(key, got, *range.start(), *range.end()))
     }
 
-    /// Takes a word field, and returns the value that `words` lists for the word.
+    /// Takes a field that must be one of the words in `words`, and returns the value that goes with
+    /// the word; `None` if the field is absent.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::NotOneOf`].
@@ -235,7 +239,8 @@ impl JsonReader {
             })
     }
 
-    /// Takes a field that may be `null`: `None` if absent, `Some(None)` for `null`.
+    /// Takes a field, with `take`, that may also be `null`: `None` if absent, `Some(None)` for
+    /// `null`.
     ///
     /// # Errors
     /// The errors of `take`.
@@ -251,10 +256,10 @@ impl JsonReader {
         Ok(take(self, key)?.map(Some))
     }
 
-    /// Ends the reading; fails if a field was not taken.
+    /// Ends the reading of the object, which fails if a field was not taken.
     ///
     /// # Errors
-    /// [`Invalid::Unknown`] names a field that was not taken.
+    /// [`Invalid::Unknown`] with the name of a field that was not taken.
     pub fn finish(self) -> Result<(), Invalid> {
         match self.object.into_iter().next() {
             None => Ok(()),
@@ -265,7 +270,7 @@ impl JsonReader {
     }
 }
 
-/// Joins the words of a list for an error text.
+/// Joins the words of a list with commas, for an error text.
 pub(super) fn list<T>(words: &[(&str, T)]) -> String {
     let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     words.join(", ")

@@ -1,8 +1,8 @@
 //! JSON messages between clients and server: one set for HTTP, WebSocket and data channel.
 //!
-//! The messages stand beside the picture: events leave, commands come in, and neither carries
-//! audio. This module has only the types and their parsing and serialization; the conference
-//! carries out the commands.
+//! The messages are not part of the picture: events leave the server and commands come in, without
+//! audio. This module has only the message types, their parsing and their serialization. The
+//! conference carries out the commands.
 
 mod command;
 mod event;
@@ -34,7 +34,7 @@ pub(crate) use room::{CONTRIBUTORS, GATE_DB, MAX_PARTICIPANTS, TICKS};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 pub(crate) use room_settings::{PROFILE, ROOM_SETTINGS, RoomSetting, SettingValue};
 
-/// Writes an error as a sentence for a client: with a capital letter and a full stop.
+/// Formats an error as a sentence for a client: with a capital letter and a full stop.
 pub(crate) fn sentence(error: &impl fmt::Display) -> String {
     let mut text = error.to_string();
     if let Some(first) = text.get_mut(..1) {
@@ -43,8 +43,8 @@ pub(crate) fn sentence(error: &impl fmt::Display) -> String {
     text + "."
 }
 
-/// A participant's public id: eight lower-case hexadecimal digits of the number that is also its
-/// CSRC.
+/// A participant's public id: eight lower-case hexadecimal digits of the number that is also the
+/// participant's CSRC in RTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicId(pub ParticipantId);
 
@@ -79,9 +79,9 @@ impl Serialize for PublicId {
 pub struct Participant {
     /// Public id of the participant.
     pub id: PublicId,
-    /// The public id as a number, as `getContributingSources()` shows it.
+    /// The public id as a number, in the form in which `getContributingSources()` returns it.
     pub csrc: u32,
-    /// Display name, from the join or chosen by the server.
+    /// Display name: given at the join, changed later, or chosen by the server.
     pub name: String,
     /// Whether the participant is kept out of every mix.
     pub muted: bool,
@@ -100,7 +100,7 @@ pub struct Participant {
 /// The names of all profiles, for error messages.
 pub const PROFILES: &str = Profile::NAMES;
 
-/// Returns the profile of this name.
+/// Returns the profile named `name`, if there is one.
 pub fn profile_named(name: &str) -> Option<Profile> {
     name.parse().ok()
 }

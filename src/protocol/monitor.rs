@@ -1,14 +1,15 @@
-//! The list of other rooms that a participant monitors, as clients send it.
+//! The list of other rooms that a participant listens to (monitors), as clients send it.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Invalid, JsonReader, RoomName};
 
-/// One room of a participant's monitor list.
+/// One room that a participant monitors, and how the participant hears it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MonitorEntry {
-    /// The monitored room. The participant's own room sets how the participant hears that room.
+    /// The monitored room. If it is the participant's own room, the entry says how they hear that
+    /// room.
     pub room: RoomName,
     /// Gain of the room in the participant's mix, -60..=12 dB.
     pub gain_db: f32,
@@ -17,8 +18,8 @@ pub struct MonitorEntry {
     pub priority: u8,
 }
 
-/// Maximum number of rooms in a participant's monitor list, including its own room if named, and of
-/// rooms that a room is linked with.
+/// Maximum number of rooms in a participant's monitor list, including the participant's own if it
+/// is named; also the maximum number of rooms that a room is linked with.
 pub const MAX_MONITORED_ROOMS: usize = 16;
 
 impl MonitorEntry {
@@ -30,10 +31,11 @@ impl MonitorEntry {
         }
     }
 
-    /// Takes the field `rooms` of a command: names, or objects with a name, a gain and a priority.
+    /// Takes the field `rooms` of a command: a list of names, or of objects with a name, gain and
+    /// priority.
     ///
     /// # Errors
-    /// [`Invalid`] describes the mistake.
+    /// [`Invalid`] describes the mistake in the list.
     pub(super) fn read(reader: &mut JsonReader) -> Result<Vec<MonitorEntry>, Invalid> {
         let rooms = reader
             .list("rooms", MAX_MONITORED_ROOMS)?
@@ -66,7 +68,7 @@ impl MonitorEntry {
         Ok(entry)
     }
 
-    /// Parses the parameter `monitor` of a join: names, separated by commas.
+    /// Parses the query parameter `monitor` of a join: room names, separated by commas.
     ///
     /// # Errors
     /// [`Invalid`] describes the mistake.

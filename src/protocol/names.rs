@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-/// Longest name of a room or a participant, in characters.
+/// Maximum length of the name of a room or a participant, in characters.
 const MAX_CHARS: usize = 64;
 
 /// The name of a room: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot, so that it needs no
@@ -14,7 +14,7 @@ const MAX_CHARS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomName(Arc<str>);
 
-/// A text is not allowed as the name of a room.
+/// The error for a text that is not allowed as the name of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "a room name must have 1 to {MAX_CHARS} ASCII letters, digits, dots, dashes or underscores and must not start with a dot"
@@ -61,8 +61,8 @@ impl Serialize for RoomName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
-/// A text is not allowed as the name of a participant. The error text is meant for the person who
-/// chose the name.
+/// Why a text is not allowed as the name of a participant. The error text is meant for the person
+/// who chose the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
     /// The name is empty after trimming.
@@ -109,8 +109,8 @@ impl Name {
     }
 }
 
-/// Returns whether a character would affect the text around it: a log line must stay one line, and
-/// a name must not reverse the direction of a list of names (Unicode Standard Annex 9).
+/// Returns whether a character would affect the text around it. A name must not break a log line in
+/// two, nor reverse the direction of a list of names (Unicode Standard Annex 9).
 fn controls_text(c: char) -> bool {
     c.is_control()
         || matches!(c,

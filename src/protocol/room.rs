@@ -34,8 +34,8 @@ pub struct RoomState {
     pub permanent: bool,
     /// The participants of the room, in the order of joining.
     pub participants: Vec<Participant>,
-    /// Number of participants, if `participants` is shortened: on a data channel, if the full list
-    /// exceeds a message.
+    /// Number of all participants, if `participants` is shortened; only in messages on a data
+    /// channel that would exceed the maximum length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participants_total: Option<usize>,
 }
@@ -51,21 +51,21 @@ pub struct Monitor {
     pub room: RoomName,
 }
 
-/// The participants of other rooms that listen to a room.
+/// The participants of other rooms that listen to a room (its monitors).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Monitors {
-    /// The monitors, at most [`MAX_MONITORS`] of them.
+    /// The monitors, but at most [`MAX_MONITORS`] of them.
     pub monitors: Vec<Monitor>,
-    /// Number of all monitors.
+    /// Number of all monitors, including those that are not listed.
     #[serde(rename = "monitors_total")]
     pub total: usize,
 }
 
-/// Maximum number of monitors that a room's state names, because the state must fit into one
+/// Maximum number of monitors that a room's state lists, because the state must fit into one
 /// message.
 pub const MAX_MONITORS: usize = 20;
 
-/// Summary of a room in the list of rooms.
+/// Summary of one room in the list of rooms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoomLine {
     /// Name of the room.
@@ -91,27 +91,28 @@ pub struct RoomLine {
 pub struct RoomConfig {
     /// Profile of the listeners' streams, unless a join chooses another.
     pub profile: Profile,
-    /// Whether the profile follows the mode, because no client or configuration file has chosen
-    /// one.
+    /// Whether the profile follows the floor mode, because no client or configuration file has
+    /// chosen one.
     pub profile_follows_mode: bool,
-    /// The profiles of rooms whose profile follows the mode.
+    /// The profiles for rooms whose profile follows the floor mode.
     pub default_profiles: DefaultProfiles,
-    /// Length of a tick of the room.
+    /// Duration of a tick, the interval at which the room is mixed.
     pub tick: TickLength,
     /// Maximum number of participants, 1..=10,000.
     pub max_participants: u32,
     /// Threshold of the noise gate, -90..=-10 dBFS; `None` disables the gate.
     pub gate_db: Option<f32>,
-    /// Maximum number of contributors, the loudest ones, 1..=1,000; `None` means no limit.
+    /// Maximum number of contributors, which are then the loudest talkers, 1..=1,000; `None` means
+    /// no limit.
     pub max_contributors: Option<u16>,
     /// Settings of the floor.
     pub floor: Settings,
     /// Whether participants hear a tone when they get the floor, are denied it or must stop. A
-    /// burst that ends by silence (T1, T20) has no tone, because a silent holder has let go of the
+    /// burst that ends by silence (T1, T20) has no tone, because a silent holder has given up the
     /// floor.
     pub floor_tones: bool,
-    /// Whether participants of other rooms may listen to this room; `None` follows the mode.
-    /// Clients see the result of [`RoomConfig::allows_monitors`].
+    /// Whether participants of other rooms may listen to this room; `None` lets the floor mode
+    /// decide. Clients see the result of [`RoomConfig::allows_monitors`].
     pub allow_monitors: Option<bool>,
 }
 
@@ -168,7 +169,7 @@ impl Default for RoomConfig {
     }
 }
 
-/// Allowed lengths of a room's tick.
+/// Allowed durations of a room's tick.
 pub(crate) const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];
 /// Allowed range of a room's maximum number of participants.
 pub(crate) const MAX_PARTICIPANTS: RangeInclusive<u32> = 1..=10_000;
@@ -179,13 +180,13 @@ pub(crate) const CONTRIBUTORS: RangeInclusive<u32> = 1..=1_000;
 
 /// A change of a room's settings; all fields are optional.
 ///
-/// An inner `None` stands for JSON's `null`: no gate, no maximum of contributors, monitors as the
-/// mode says.
+/// An inner `None` stands for `null` in JSON: no noise gate, no maximum number of contributors, or
+/// monitors as the floor mode decides.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoomChange {
     /// Profile of the listeners' streams.
     pub profile: Option<Profile>,
-    /// Length of a tick.
+    /// Duration of a tick, the interval at which the room is mixed.
     pub tick: Option<TickLength>,
     /// Maximum number of participants.
     pub max_participants: Option<u32>,
@@ -204,7 +205,7 @@ pub struct RoomChange {
 }
 
 impl RoomChange {
-    /// Takes the settings of a room from a JSON object.
+    /// Takes the settings of a room out of a JSON object.
     ///
     /// # Errors
     /// [`Invalid`] names the first setting that is not allowed.
@@ -216,7 +217,8 @@ impl RoomChange {
         Ok(change)
     }
 
-    /// Returns `config` with the fields of this change replaced; links are not part of it.
+    /// Returns `config` with the fields of this change replaced. The links are not part of the
+    /// configuration.
     #[must_use]
     pub fn over(&self, config: RoomConfig) -> RoomConfig {
         let floor = self.floor.over(config.floor);
@@ -240,7 +242,8 @@ impl RoomChange {
     }
 }
 
-/// Sets every field of the change except links, and the profile only if it was chosen.
+/// Converts a configuration into a change that sets all its fields, but the profile only if it was
+/// chosen.
 impl From<RoomConfig> for RoomChange {
     fn from(config: RoomConfig) -> RoomChange {
         RoomChange {

@@ -1,7 +1,8 @@
 //! The table of a room's settings: how each is named, read from JSON, and written as JSON and TOML.
 //!
-//! `allow_monitors` and `links` have no row. Clients see whether a room allows monitors as the
-//! result of its mode and this setting, and the links of a room are not part of its configuration.
+//! `allow_monitors` and `links` have no row in this table. Clients see whether a room allows
+//! monitors, which results from the setting and the floor mode. The links of a room are not part of
+//! its configuration.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,26 +17,26 @@ use super::room::{CONTRIBUTORS, GATE_DB, MAX_PARTICIPANTS, RoomChange, RoomConfi
 use super::{Invalid, JsonReader};
 use crate::floor::Mode;
 
-/// One setting of a room.
+/// One setting of a room: a row of the table [`ROOM_SETTINGS`].
 ///
-/// The reader of requests and of the configuration file, and the writers of JSON and TOML all follow
-/// from this row. The contract tests hold the OpenAPI document to what is read and written.
+/// The parsers of requests and of the configuration file, and the writers of JSON and TOML, all use
+/// this row. The contract tests check that the OpenAPI document matches what is read and written.
 pub(crate) struct RoomSetting {
     /// Name of the setting in JSON and in the configuration file.
     pub(crate) key: &'static str,
     /// The value that stands for [`SettingValue::Null`] in TOML, which has no null.
     pub(crate) toml_null: Option<SettingValue>,
-    /// Takes the setting from a JSON object into a change, which keeps it unset if it is absent.
+    /// Takes the setting out of a JSON object into a change; leaves it unset if it is absent.
     read: fn(&mut JsonReader, &'static str, &mut RoomChange) -> Result<(), Invalid>,
-    /// The value of the setting.
+    /// Returns the value of the setting in a room's configuration.
     pub(crate) value: fn(&RoomConfig) -> SettingValue,
 }
 
-/// The value of a room's setting.
+/// The value of a room's setting, independent of JSON and TOML.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum SettingValue {
-    /// No gate, or no limit.
+    /// Written as `null`: no noise gate, or no limit.
     Null,
     /// True or false.
     Flag(bool),
@@ -43,7 +44,7 @@ pub(crate) enum SettingValue {
     Whole(u32),
     /// A level, dBFS.
     Level(f32),
-    /// A word.
+    /// A word or another text.
     Text(Cow<'static, str>),
 }
 
@@ -172,7 +173,7 @@ pub(crate) const ROOM_SETTINGS: &[RoomSetting] = &[
 ];
 
 impl RoomSetting {
-    /// Takes all settings of this table from a JSON object.
+    /// Takes all settings in the table [`ROOM_SETTINGS`] out of a JSON object.
     ///
     /// # Errors
     /// [`Invalid`] names the first setting that is not allowed.
@@ -185,7 +186,7 @@ impl RoomSetting {
     }
 }
 
-/// Writes all settings of `ROOM_SETTINGS`.
+/// Writes all settings in the table [`ROOM_SETTINGS`].
 impl Serialize for RoomConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(ROOM_SETTINGS.len()))?;

@@ -1,10 +1,10 @@
 //! Rate limiters: all limits of this server on how often an operation may be done.
 //!
 //! A rate limiter is a token bucket, stored as the time at which the bucket is full again (the
-//! generic cell rate algorithm), so that no fraction of a refill is lost. Calls carry the time.
-//! [`RateLimit`] is one limiter, for a peer, session or socket. [`KeyedLimits`] has one limiter per
-//! key, with bounded memory. [`Limiter`] has the limiters of the HTTP interface, keyed by client
-//! address, and counts refusals.
+//! generic cell rate algorithm), so that no fraction of a refill is lost. Every call passes the
+//! present time. [`RateLimit`] is one limiter, for a peer, session or socket. [`KeyedLimits`] has
+//! one limiter per key, with bounded memory. [`Limiter`] has the limiters of the HTTP interface,
+//! keyed by client address, and counts refusals.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A rate: a burst, and one more operation per interval.
+/// A rate: the number of operations allowed at once (burst), and the interval at which one more is
+/// allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Maximum number of operations at once.
@@ -44,7 +45,8 @@ impl Rate {
         self.interval * self.burst
     }
 
-    /// Takes one token out of a bucket that is full again at `full_at`; returns the new time.
+    /// Takes one token out of a bucket that is full again at `full_at`; returns the time at which
+    /// the bucket is full again after that.
     fn take(&self, full_at: Option<Instant>, now: Instant) -> Result<Instant, RetryAfter> {
         let full_at = full_at.map_or(now, |full_at| full_at.max(now)) + self.interval;
         let missing = full_at.saturating_duration_since(now);
@@ -55,7 +57,7 @@ impl Rate {
     }
 }
 
-/// A rate limit was reached; one more operation is allowed after this time.
+/// A rate limit was reached. Contains the time until one more operation is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
 
@@ -84,7 +86,7 @@ impl RateLimit {
         }
     }
 
-    /// Counts one operation.
+    /// Takes one token from the bucket for an operation.
     ///
     /// # Errors
     /// [`RetryAfter`] if the bucket is empty; the limiter is then unchanged.
@@ -93,12 +95,12 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Counts one operation; returns whether it is allowed.
+    /// Takes one token from the bucket for an operation; returns whether the operation is allowed.
     pub fn passes(&mut self, now: Instant) -> bool {
         self.take(now).is_ok()
     }
 
-    /// Returns how many operations are allowed at once now.
+    /// Returns how many operations the bucket allows at once now.
     fn available(&self, now: Instant) -> u32 {
         let missing = self.full_at.map_or(Duration::ZERO, |full_at| {
             full_at.saturating_duration_since(now)
@@ -109,14 +111,15 @@ impl RateLimit {
     }
 }
 
-/// The rate limiter's decision on a message.
+/// A message rate limiter's decision on one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Carry out the message.
+    /// Process the message.
     Pass,
-    /// Drop the message and warn the sender: the bucket is empty, and the sender has not been warned since it slowed down.
+    /// Drop the message and warn the sender: the bucket is empty, and the sender has not been
+    /// warned since it last slowed down.
     Warn,
-    /// Drop the message; the sender was warned and went on.
+    /// Drop the message and treat the sender as abusive: it was warned and did not slow down.
     Abuse,
 }
 
@@ -136,10 +139,10 @@ impl MessageLimit {
         }
     }
 
-    /// Counts one message.
+    /// Takes one token from the bucket for a message, and decides what to do with the message.
     pub fn take(&mut self, now: Instant) -> Verdict {
         if self.limit.take(now).is_ok() {
-            // The warning is forgotten once the sender has slowed down for a second.
+            // Forget the warning once the sender has slowed down for a second.
             let rate = &self.limit.rate;
             let rested = rate.per_second().min(rate.burst.saturating_sub(1));
             self.warned &= self.limit.available(now) < rested;
@@ -153,16 +156,16 @@ impl MessageLimit {
     }
 }
 
-/// Rate limiters by key, with bounded memory.
+/// Rate limiters keyed by address or other id, with bounded memory.
 ///
-/// A bucket that is full again is dropped, so that only the recently active of at most [`MAX_KEYS`]
-/// keys have a bucket. All keys beyond that share one bucket.
+/// At most [`MAX_KEYS`] keys have a bucket of their own; all other keys share one bucket. When that
+/// number is reached, buckets that are full again are dropped to make room.
 #[derive(Debug)]
 pub struct KeyedLimits<K> {
     rate: Rate,
     full_at: HashMap<K, Instant>,
     others: RateLimit,
-    /// Time before which full buckets are not searched for again.
+    /// Earliest time of the next search for full buckets.
     prune_after: Option<Instant>,
 }
 
@@ -177,7 +180,7 @@ impl<K: Eq + Hash + Copy> KeyedLimits<K> {
         }
     }
 
-    /// Counts one operation of a key.
+    /// Takes one token from the bucket of `key` for an operation.
     ///
     /// # Errors
     /// [`RetryAfter`] if the bucket of the key is empty.
@@ -203,11 +206,11 @@ impl<K: Eq + Hash + Copy> KeyedLimits<K> {
     }
 }
 
-/// Maximum number of keys with a bucket of their own; takes about 400 kB.
+/// Maximum number of keys with a bucket of their own; together these take about 400 kB.
 pub const MAX_KEYS: usize = 10_000;
 
-/// Shortest interval between two searches for full buckets: a search takes a tenth of a
-/// millisecond, so a flood of new keys must not cause one each.
+/// Shortest interval between two searches for full buckets. A search takes a tenth of a
+/// millisecond, so a flood of new keys must not cause one search per key.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The key of the HTTP rate limiters: an IPv4 address, or the /64 network of an IPv6 address,
@@ -263,7 +266,7 @@ impl Limited {
         }
     }
 
-    /// Returns the operation and its source in words that follow "too many".
+    /// Returns the operation and where it comes from, in words that follow "too many".
     const fn described(self) -> &'static str {
         match self {
             Limited::Join => "joins from this address",
@@ -279,20 +282,20 @@ impl Limited {
 /// The rates of all rate limiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Joins of one client address.
+    /// Rate of joins per client address.
     pub joins: Rate,
-    /// Room changes of one client address.
+    /// Rate of room changes per client address.
     pub room_changes: Rate,
-    /// Participant changes of one client address.
+    /// Rate of participant changes per client address.
     pub participant_changes: Rate,
-    /// Messages of one connection or session, including floor requests over HTTP.
+    /// Rate of messages per connection or session, including floor requests over HTTP.
     pub messages: Rate,
 }
 
 impl Default for Rates {
-    /// Allows an office of 2,500 participants behind one address to return at once after a restart.
-    /// The long-term join rate is a tenth of the rate that would keep the default of 2,000 places
-    /// filled with sessions that never connect.
+    /// Returns the default rates. They let an office of 2,500 participants behind one address
+    /// return at once after a restart. The long-term join rate is a tenth of the rate that would
+    /// keep the default of 2,000 sessions filled with sessions that never connect.
     fn default() -> Rates {
         Rates {
             joins: Rate::new(2_500, 20),
@@ -372,12 +375,12 @@ impl Limiter {
         })
     }
 
-    /// Counts a refusal by a rate limiter of another module.
+    /// Counts a refusal by a rate limiter outside of this struct, for the metrics.
     pub fn count(&self, what: Limited) {
         self.refused[what as usize].fetch_add(1, Relaxed);
     }
 
-    /// Returns the number of refusals of an operation.
+    /// Returns how often an operation was refused.
     pub fn refused(&self, what: Limited) -> u64 {
         self.refused[what as usize].load(Relaxed)
     }

@@ -1,4 +1,5 @@
-//! Builds a peer and an answer from an offer: the costly part of a join, on the caller's thread.
+//! Answers an offer and builds the client's peer: the costly part of a join, on the caller's
+//! thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,16 +40,16 @@ use crate::queues::MixerId;
 pub struct AcceptOptions {
     /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
     pub uplink_bitrate_bps: Option<u32>,
-    /// Whether to save bytes: the client is asked to send little, and is sent as little besides
-    /// media as the standards allow. Also applies to clients whose offer asks for 16 kbit/s or
-    /// less.
+    /// Whether to save bytes: the client is asked to send at a low bitrate, and is sent as little
+    /// besides media as the standards allow. Also applies, whatever this says, to clients whose
+    /// offer asks for 16 kbit/s or less.
     pub thrifty: bool,
-    /// The mixer that gets the client's packets; the first by default.
+    /// The mixer that gets the client's packets; the first mixer by default.
     pub mixer: MixerId,
 }
 
 impl AcceptOptions {
-    /// Whether the client is asked to send little, and is sent little besides media.
+    /// Whether to save bytes for the client that made `offer`; see [`AcceptOptions::thrifty`].
     fn is_thrifty(&self, offer: &Offer) -> bool {
         self.thrifty || offer.limits.wants_little()
     }
@@ -58,9 +59,9 @@ impl AcceptOptions {
 pub struct Accepted {
     /// The answer, to be sent to the client.
     pub answer: String,
-    /// The server's ICE user fragment, which names this ICE session.
+    /// The server's ICE user fragment, which identifies the new ICE session.
     pub ice_ufrag: String,
-    /// The client's ICE user fragment, by which the client names this session.
+    /// The client's ICE user fragment, by which the client refers to the new ICE session.
     pub client_ufrag: String,
     /// Whether the client sends audio.
     pub talks: bool,
@@ -72,7 +73,7 @@ pub struct Accepted {
     pub codec: Codec,
     /// Counters of this peer.
     pub stats: Arc<PeerStats>,
-    /// The peer, for [`NetworkControl::start`](super::NetworkControl::start).
+    /// The peer, to be passed to [`NetworkControl::start`](super::NetworkControl::start).
     pub peer: Box<Peer>,
 }
 
@@ -106,7 +107,7 @@ impl OwnStream {
     }
 }
 
-/// Builds the receiver of the client's RTP, with a mixer only if the client sends.
+/// Builds the receiver of the client's RTP. It has a mixer only if the client sends audio.
 fn receiver(offer: &Offer, participant: ParticipantId, mixer: MixerId) -> RtpReceiver {
     RtpReceiver::new(ReceiveConfig {
         participant,
@@ -117,7 +118,7 @@ fn receiver(offer: &Offer, participant: ParticipantId, mixer: MixerId) -> RtpRec
     })
 }
 
-/// Everything that the peers of one media socket share.
+/// Answers offers. Contains everything that the peers of one media socket share.
 pub(super) struct Acceptor {
     crypto: Arc<dyn RTCCryptoProvider>,
     certificate: RTCCertificate,
@@ -130,12 +131,13 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Makes the DTLS certificate and lists the server's addresses; `bound` is the media socket's
-    /// address.
+    /// Generates the DTLS certificate and lists the server's addresses; `bound` is the media
+    /// socket's address.
     ///
     /// # Errors
     ///
-    /// If the system cannot list its interfaces or the certificate cannot be made.
+    /// Returns an error if the system cannot list its interfaces or the certificate cannot be
+    /// generated.
     pub(super) fn new(
         config: RtcConfig,
         bound: SocketAddr,
@@ -162,12 +164,12 @@ impl Acceptor {
         })
     }
 
-    /// Values of the server's `a=candidate` lines.
+    /// The values of the server's `a=candidate` lines.
     pub(super) fn candidates(&self) -> &[String] {
         &self.candidates
     }
 
-    /// Answers `offer` for `participant`.
+    /// Answers `offer` and builds the peer of `participant`.
     pub(super) fn accept(
         &self,
         offer: &str,
@@ -184,8 +186,8 @@ impl Acceptor {
         let refused = |_| OfferError::Unsupported {
             what: "the WebRTC stack rejected the offer",
         };
-        // Randomised per peer, so that the peers' checks do not synchronise (RFC 7675, section
-        // 5.1).
+        // The interval is randomised per peer, so that the consent checks of all peers do not
+        // coincide (RFC 7675, section 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
         let settings = self.settings(
             &offer,
@@ -261,7 +263,8 @@ impl Acceptor {
         answer.write(offer)
     }
 
-    /// Builds the WebRTC core's connection with both descriptions set, so that it waits for checks.
+    /// Builds the WebRTC core's peer connection with both descriptions set, so that it only waits
+    /// for connectivity checks.
     fn connection(
         &self,
         now: Instant,
@@ -337,7 +340,7 @@ impl Acceptor {
     }
 }
 
-/// Adds the media socket's address to the core as a local candidate.
+/// Adds the media socket's address to the peer connection as a local candidate.
 pub(super) fn add_local_candidate(
     pc: &mut RTCPeerConnection,
     address: SocketAddr,
@@ -352,7 +355,7 @@ pub(super) fn add_local_candidate(
     })
 }
 
-/// Reads the ICE credentials from a description that the core wrote.
+/// Reads the ICE credentials from a description that the WebRTC core wrote.
 pub(super) fn credentials(sdp: &str) -> Option<Credentials> {
     Credentials::new(attribute(sdp, "ice-ufrag")?, attribute(sdp, "ice-pwd")?)
 }
@@ -378,6 +381,6 @@ fn opus() -> RTCRtpCodecParameters {
 /// Longest value of an extension in the one-byte form (RFC 8285, section 4.2), in bytes.
 const MAX_EXTENSION_BYTES: usize = 16;
 
-/// Shortest time between two consent checks: RFC 7675 asks for 5 s, randomised by a fifth. The
-/// smallest clients hang up after 10 s without a check.
+/// Shortest time between two consent checks of a peer: RFC 7675 asks for 5 s, randomised by a
+/// fifth. The smallest clients hang up after 10 s without a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(4);

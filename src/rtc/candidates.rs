@@ -1,16 +1,16 @@
-//! The server's own addresses, as its answers list them.
+//! The server's own addresses and the `a=candidate` lines made of them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Lists the addresses at which clients can reach a socket bound to `bound`, best first.
 ///
-/// `announce` replaces the host's addresses. A host with only a loopback address is reachable at
-/// that.
+/// The addresses in `announce` replace the host's own. A host that has only a loopback address is
+/// reachable at that address.
 ///
 /// # Errors
 ///
-/// If the host's interfaces cannot be listed.
+/// Returns an error if the host's interfaces cannot be listed.
 pub(super) fn reachable(bound: SocketAddr, announce: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = if !announce.is_empty() {
         announce.to_vec()
@@ -70,7 +70,7 @@ const fn priority(index: usize) -> u32 {
     (126 << 24) | ((65_535 - index as u32) << 8) | 255
 }
 
-/// The server's address of each family, as the core knows it.
+/// The one local address of each family (IPv4, IPv6) that the WebRTC core knows.
 ///
 /// The core has one local candidate per family, however many addresses the host has: all of them
 /// belong to one socket, and the system chooses the source address by its routes.
@@ -112,7 +112,7 @@ impl LocalAddresses {
         }
     }
 
-    /// All local addresses.
+    /// The local address of each family that the server has.
     pub(super) fn each(self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.v4).chain(self.v6)
     }

@@ -37,22 +37,23 @@ pub(super) enum NetworkCommand {
     Text(Vec<ParticipantId>, Arc<str>),
 }
 
-/// A request to close one peer.
+/// A request to close one participant's peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
     /// The participant whose peer is closed.
     pub participant: ParticipantId,
-    /// A last message to send on the peer's data channel.
+    /// A last text to send on the peer's data channel `control` before the peer is closed.
     pub last_words: Option<Arc<str>>,
 }
 
-/// Outcome of an ICE restart.
+/// Outcome of an ICE restart: the server's new credentials and candidates, or why it was refused.
 pub type RestartResult = Result<RestartAnswer, RestartError>;
 
-/// Peers closed by one command, so that audio is still sent in between when a large room ends.
+/// Maximum number of peers that one command closes, so that audio is still sent in between when a
+/// large room ends.
 const CLOSING_AT_ONCE: usize = 32;
 
-/// The client's side of a new ICE session, parsed on the caller's thread.
+/// The client's credentials and candidates of a new ICE session, parsed on the caller's thread.
 #[derive(Debug, Clone)]
 pub(super) struct NewSession {
     pub(super) remote: Credentials,
@@ -71,7 +72,7 @@ impl NewSession {
 }
 
 impl NetworkCommand {
-    /// Cost of the command in units of one message to one peer.
+    /// Cost of executing the command; the unit is one text message to one peer.
     pub(super) fn work(&self) -> usize {
         match self {
             NetworkCommand::Text(participants, _) => participants.len().max(1),
@@ -82,14 +83,14 @@ impl NetworkCommand {
     }
 }
 
-/// Cost of an ICE restart: the network thread only writes an offer and hands the core to the
-/// negotiator; eight restarts fill a turn.
+/// Cost of an ICE restart, in the unit of [`NetworkCommand::work`]. The network thread only writes
+/// an offer and hands the peer connection to the negotiator thread; eight restarts fill a turn.
 const RESTART_WORK: usize = super::event_loop::MOST_WORK / 8;
 
-/// The sending end of the command ring.
+/// The sending end of the network thread's command ring.
 pub(super) struct Commands {
     ring: Producer<NetworkCommand>,
-    /// Closes that found the ring full; later commands wait behind them.
+    /// Close requests that found the ring full; later commands are refused until these are sent.
     closes: VecDeque<Closing>,
 }
 
@@ -101,7 +102,7 @@ impl Commands {
         }
     }
 
-    /// Sends waiting closes as far as the ring has room; returns whether none is left.
+    /// Sends the waiting close requests as far as the ring has room; returns whether none is left.
     fn retry(&mut self) -> bool {
         while !self.closes.is_empty() {
             let some = self.closes.len().min(CLOSING_AT_ONCE);
@@ -127,7 +128,7 @@ impl Commands {
 }
 
 impl NetworkControl {
-    /// Hands a peer to the network thread, which starts its media.
+    /// Hands a peer to the network thread, which starts to connect it to its client.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl NetworkControl {
     ///
     /// # Errors
     ///
-    /// See [`TrickleError`].
+    /// Returns [`TrickleError`] if the command ring is full.
     pub fn trickle(
         &mut self,
         participant: ParticipantId,
@@ -162,10 +163,10 @@ impl NetworkControl {
 
     /// Restarts ICE with the client's new credentials; DTLS, SRTP and data channels continue.
     ///
-    /// The command is on its ring when this returns, so candidates added later belong to the new
+    /// The command is in the ring when this returns, so candidates added later belong to the new
     /// session. The outcome is sent to `reply`; dropping the receiver does not undo the restart. If
-    /// the restart fails, the old session continues, unless the core has panicked, which ends the
-    /// peer.
+    /// the restart fails, the old session continues, unless the WebRTC core has panicked, which
+    /// ends the peer.
     pub fn restart(
         &mut self,
         participant: ParticipantId,
@@ -184,8 +185,8 @@ impl NetworkControl {
 
     /// Closes a peer: sends RTCP BYE and a DTLS close, and reports no event.
     ///
-    /// Never lost: while the command ring is full, the close waits for the next call or for
-    /// [`NetworkControl::retry`].
+    /// The request is never lost: while the command ring is full, it waits for the next call of any
+    /// method that sends a command, or for [`NetworkControl::retry`].
     pub fn close(&mut self, participant: ParticipantId) {
         let closing = Closing {
             participant,
@@ -200,8 +201,8 @@ impl NetworkControl {
         self.retry();
     }
 
-    /// Sends closes that found the command ring full; returns whether none is left. To be called a
-    /// few times a second.
+    /// Sends the close requests that found the command ring full; returns whether none is left. To
+    /// be called a few times a second.
     pub fn retry(&mut self) -> bool {
         if self.commands.closes.is_empty() {
             return true;
@@ -211,24 +212,26 @@ impl NetworkControl {
         is_done
     }
 
-    /// Whether commands wait because the ring was full: then [`retry`](NetworkControl::retry) is due soon.
+    /// Whether close requests wait because the command ring was full; [`NetworkControl::retry`]
+    /// should then be called soon.
     pub fn is_waiting(&self) -> bool {
         !self.commands.closes.is_empty()
     }
 
-    /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
-    /// counted when it is longer than [`MAX_TEXT_BYTES`], or a queue on the way is full.
+    /// Sends `text` on the data channel `control` of each of `participants` whose client has opened
+    /// it.
     ///
-    /// Takes one place in the ring, however many participants there are, so that messages to a
-    /// large room do not displace other commands.
+    /// The text is dropped and counted if it is longer than [`MAX_TEXT_BYTES`] or a queue on the
+    /// way is full. It takes one place in the ring, however many participants there are, so that
+    /// messages to a large room do not displace other commands.
     pub fn send_text(&mut self, participants: Vec<ParticipantId>, text: Arc<str>) {
         if self.tell(NetworkCommand::Text(participants, text)).is_err() {
             self.metrics.count(Dropped::Message);
         }
     }
 
-    /// Takes the next event about a peer; [`NetworkControl::something_happened`] signals when to
-    /// ask.
+    /// Takes the next event about a peer, if any. [`NetworkControl::something_happened`] signals
+    /// that there are events.
     pub fn next_event(&mut self) -> Option<RtcEvent> {
         self.events.pop().ok()
     }
@@ -237,18 +240,18 @@ impl NetworkControl {
     ///
     /// # Errors
     ///
-    /// If the process has no file descriptor left.
+    /// Returns an error if the process has no file descriptor left.
     pub fn something_happened(&self) -> io::Result<OwnedFd> {
         self.something_happened.try_clone()
     }
 
-    /// Whether the network thread has ended. Earlier events may still be unread.
+    /// Whether the network thread has ended. Events that it sent before may still be unread.
     pub fn has_ended(&self) -> bool {
         self.events.is_abandoned()
     }
 
-    /// Number of commands the network thread accepts now; 0 while a close waits or after the thread
-    /// has ended. Can only grow until the next command is sent.
+    /// Number of commands that the network thread accepts now; 0 while a close request waits or
+    /// after the thread has ended. Can only grow until the next command is sent.
     pub fn free_places(&self) -> usize {
         let Commands { ring, closes } = &self.commands;
         match closes.is_empty() && !ring.is_abandoned() {

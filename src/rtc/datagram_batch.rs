@@ -28,7 +28,7 @@ pub(super) struct BatchReceiver {
 }
 
 impl BatchReceiver {
-    /// Set-up only (allocates about 100 kB).
+    /// Allocates the buffers, about 100 kB. Real-time: set-up only.
     pub(super) fn new() -> BatchReceiver {
         BatchReceiver {
             buffers: Box::new([[0; MAX_DATAGRAM_BYTES]; BATCH]),
@@ -44,7 +44,7 @@ impl BatchReceiver {
     ///
     /// # Errors
     ///
-    /// The system's error, except that no datagram is waiting.
+    /// Returns the system's error; that no datagram is waiting is not an error.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
         // values.
@@ -70,8 +70,8 @@ impl BatchReceiver {
         Ok(count)
     }
 
-    /// Sender and bytes of datagram `index` of the batch; `None` if it was truncated or its sender
-    /// has no IP address.
+    /// Returns the sender and the bytes of datagram `index` of the last batch; `None` if the
+    /// datagram was truncated or its sender has no IP address.
     pub(super) fn datagram(&mut self, index: usize) -> Option<(SocketAddr, &mut [u8])> {
         if self.flags[index] & libc::MSG_TRUNC != 0 {
             return None;
@@ -84,13 +84,13 @@ impl BatchReceiver {
 /// Sends datagrams in batches.
 pub(super) struct BatchSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
-    /// Whether destinations are written as IPv4-mapped addresses, because the socket is an IPv6
-    /// one.
+    /// Whether IPv4 destinations are written as IPv4-mapped IPv6 addresses, because the socket is
+    /// an IPv6 socket.
     mapped: bool,
 }
 
 impl BatchSender {
-    /// Set-up only (allocates).
+    /// Allocates the buffers. Real-time: set-up only.
     pub(super) fn new(bound: SocketAddr) -> BatchSender {
         BatchSender {
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
@@ -99,11 +99,11 @@ impl BatchSender {
         }
     }
 
-    /// Sends the first of `datagrams`, at most [`BATCH`]; returns how many the system accepted.
+    /// Sends at most the first [`BATCH`] of `datagrams`; returns how many the system accepted.
     ///
     /// # Errors
     ///
-    /// The system's error for the first datagram, which was not sent.
+    /// Returns the system's error for the first datagram; no datagram was sent then.
     pub(super) fn send<'a>(
         &mut self,
         socket: &UdpSocket,
@@ -137,12 +137,12 @@ impl BatchSender {
     }
 }
 
-/// Receives without blocking; returns how many of `headers` were filled, 0 if no datagram has
-/// arrived.
+/// Receives datagrams without blocking; returns how many of `headers` were filled, 0 if no datagram
+/// has arrived.
 ///
 /// # Safety
-/// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that may be
-/// written to until this has returned.
+/// Every pointer in `headers` is null with a length of zero, or points at memory of the stated
+/// length that may be written to until this function has returned.
 pub(crate) unsafe fn receive_into(
     socket: &UdpSocket,
     headers: &mut [libc::mmsghdr],
@@ -167,11 +167,11 @@ pub(crate) unsafe fn receive_into(
     }
 }
 
-/// Sends without blocking; returns how many of `headers` the system accepted.
+/// Sends datagrams without blocking; returns how many of `headers` the system accepted.
 ///
 /// # Safety
-/// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that stays as it
-/// is until this has returned.
+/// Every pointer in `headers` is null with a length of zero, or points at memory of the stated
+/// length that does not change until this function has returned.
 pub(crate) unsafe fn send_from(
     socket: &UdpSocket,
     headers: &mut [libc::mmsghdr],
@@ -205,8 +205,8 @@ pub(crate) fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
             let port = u16::from_be(name.sin6_port);
-            // A dual-stack socket reports IPv4 peers as mapped addresses; the rest of the server
-            // uses plain IPv4.
+            // A dual-stack socket reports IPv4 senders as IPv4-mapped addresses; the rest of the
+            // server uses plain IPv4 addresses.
             Some(match ip.to_ipv4_mapped() {
                 Some(v4) => SocketAddr::V4(SocketAddrV4::new(v4, port)),
                 None => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id)),

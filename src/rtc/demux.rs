@@ -1,10 +1,10 @@
-//! Classifies datagrams by their bytes alone (RFC 7983), and reads what routing needs before
-//! decryption.
+//! Classifies datagrams by their bytes alone (RFC 7983), and reads the fields that routing needs
+//! before decryption.
 //!
 //! Pure functions over hostile input: they neither panic nor allocate, and are linear in the
 //! datagram's length.
 
-/// The protocol of a datagram.
+/// The protocol of a received datagram, with the fields that routing needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol<'a> {
     /// A connectivity check or its answer.
@@ -91,7 +91,8 @@ pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
         match u16::from_be_bytes([attribute[0], attribute[1]]) {
             ATTRIBUTE_INTEGRITY | ATTRIBUTE_INTEGRITY_SHA256 => sealed = true,
             ATTRIBUTE_FINGERPRINT => {}
-            // The integrity does not cover later attributes, but the core would accept them.
+            // MESSAGE-INTEGRITY does not cover later attributes, but the WebRTC core would accept
+            // them.
             _ if sealed => return None,
             ATTRIBUTE_USERNAME if head.username.is_none() => {
                 let colon = value.iter().position(|&byte| byte == b':')?;
@@ -105,11 +106,11 @@ pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
     Some(head)
 }
 
-/// Whether a DTLS datagram can only do harm.
+/// Whether a DTLS datagram can only do harm, so that the WebRTC core must not get it.
 ///
-/// True for records with wrong lengths, for plaintext alerts (a peer whose alert is ignored is
-/// removed by its timer) and for a ClientHello that offers no encrypting cipher suite: the latter
-/// two could end another client's handshake.
+/// True for records with wrong lengths, for plaintext alerts and for a ClientHello that offers no
+/// encrypting cipher suite: an attacker could end another client's handshake with the latter two. A
+/// peer whose alert is ignored is removed by its timer.
 pub fn is_hostile_dtls(datagram: &[u8]) -> bool {
     records(datagram).any(|record| match record {
         None => true,
@@ -121,8 +122,8 @@ pub fn is_hostile_dtls(datagram: &[u8]) -> bool {
     })
 }
 
-/// First handshake message type (RFC 5246, section 7.4) of each record of a DTLS datagram; `None`
-/// for records that are encrypted or not handshake records.
+/// Returns the type of the first handshake message (RFC 5246, section 7.4) of each record of a DTLS
+/// datagram; `None` for a record that is encrypted or is not a handshake record.
 pub fn handshake_types(datagram: &[u8]) -> impl Iterator<Item = Option<u8>> {
     records(datagram).map(|record| {
         let record = record.filter(|it| it.content == DTLS_HANDSHAKE && it.plaintext)?;
@@ -227,7 +228,7 @@ const MIN_SRTCP_BYTES: usize = 8 + 4 + MIN_SRTP_TAG_BYTES;
 /// Tag of AES_CM_128_HMAC_SHA1_32, the shortest of any profile, in bytes.
 const MIN_SRTP_TAG_BYTES: usize = 4;
 
-/// NULL cipher suites and the two signalling values that are not ciphers.
+/// The cipher suites without encryption, and the two signalling values that are not cipher suites.
 const NULL_SUITES: [[u8; 2]; 6] = [[0, 0], [0, 1], [0, 2], [0, 0x3b], [0, 0xff], [0x56, 0]];
 
 #[cfg(test)]

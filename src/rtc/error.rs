@@ -1,7 +1,8 @@
-//! Errors of candidates, restarts, messages and the start of the network thread.
+//! Errors of trickled candidates, ICE restarts, data-channel messages and the start of the network
+//! thread.
 //!
-//! No variant carries a message of the WebRTC core: those contain memory addresses and are not for
-//! clients.
+//! No variant carries an error text of the WebRTC core: those contain memory addresses and are not
+//! meant for clients.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +15,7 @@ pub enum TrickleError {
     Busy,
 }
 
-/// Why ICE was not restarted; the old session continues.
+/// Why an ICE restart was refused; the old ICE session continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RestartError {
     /// The user fragment or password violates RFC 8839, section 5.4, or is the one in use.
@@ -42,7 +43,7 @@ pub enum RestartError {
 /// Why a message on the data channel `control` was refused. Sent to the client as a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// The message is longer than any command.
+    /// The message is longer than the server accepts.
     #[error("a message may have at most {limit_bytes} bytes")]
     TooLong {
         /// Longest accepted message, in bytes.
@@ -59,15 +60,15 @@ pub enum RtcError {
     /// The media socket could not be bound.
     #[error("cannot bind the media socket to {address}: {source}")]
     Bind {
-        /// The address.
+        /// The address that was to be bound.
         address: std::net::SocketAddr,
         /// The system's error.
         source: io::Error,
     },
-    /// The system refused another resource that the thread needs.
+    /// The system refused a thread, an eventfd or another resource that the network thread needs.
     #[error("cannot start the network thread: {0}")]
     System(#[from] io::Error),
-    /// The DTLS certificate could not be made.
+    /// The DTLS certificate could not be generated.
     #[error("cannot generate the DTLS certificate")]
     Certificate,
 }

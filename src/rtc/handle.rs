@@ -1,5 +1,5 @@
-//! The network thread's public interface: starting and stopping it, its events, and answering
-//! offers.
+//! The network thread's public interface: starts and stops the thread, defines its events, and
+//! answers offers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,20 +21,21 @@ use super::sdp::OfferError;
 use super::{event_loop, socket};
 use crate::queues::{NET_COMMANDS, NET_EVENTS, NetworkEnds, ring};
 
-/// An event about a peer.
+/// An event about a peer, which the network thread sends to the conference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RtcEvent {
-    /// Media can flow, initially or again after [`RtcEvent::Disconnected`]. Never lost.
+    /// Media can flow, for the first time or again after [`RtcEvent::Disconnected`]. Never lost.
     Connected(ParticipantId),
-    /// Nothing was heard on ICE for a while; the peer may come back. Never lost.
+    /// The client has answered no connectivity check for a while; it may come back. Never lost.
     Disconnected(ParticipantId),
-    /// The peer has ended. Not sent after [`NetworkControl::close`]; never lost.
+    /// The peer has ended and been removed. Not sent after [`NetworkControl::close`]. Never lost.
     Gone(ParticipantId, Reason),
     /// The client opened the data channel `control`. Never lost.
     ChannelOpen(ParticipantId),
-    /// A message on the data channel `control`, at most 16 KiB.
+    /// The client sent a text message on the data channel `control`, at most 16 KiB long.
     Text(ParticipantId, String),
-    /// A message on the data channel `control` that was refused; the client should be told.
+    /// A message of the client on the data channel `control` was refused; the client should be told
+    /// why.
     BadMessage(ParticipantId, MessageError),
     /// The loss in percent that the client reports for the stream it receives has changed.
     Loss(ParticipantId, u8),
@@ -53,16 +54,17 @@ impl RtcEvent {
     }
 }
 
-/// Why a peer ended.
+/// Why a peer ended without a request of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The client closed DTLS.
+    /// The client closed the DTLS connection.
     Closed,
     /// The client no longer answers consent checks (RFC 7675).
     ConsentLost,
     /// ICE or DTLS did not complete in time.
     NeverConnected,
-    /// The client violated a limit, or the core failed on its input.
+    /// The client exceeded a limit, its certificate is not one of the offer's, or the WebRTC core
+    /// panicked.
     Fault,
 }
 
@@ -82,13 +84,14 @@ pub struct RtcHandle {
     metrics: Arc<RtcMetrics>,
 }
 
-/// Binds the media socket and starts the network thread; also returns its only control.
+/// Binds the media socket and starts the network thread; also returns the only control handle of
+/// the thread.
 ///
 /// - `mixers`: the thread's ends of the rings to and from the mixers.
 ///
 /// # Errors
 ///
-/// See [`RtcError`].
+/// Returns [`RtcError`] if the socket, the thread or the certificate cannot be had.
 pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<(Rtc, NetworkControl), RtcError> {
     let socket = socket::bind(config.media).map_err(|source| RtcError::Bind {
         address: config.media,
@@ -150,7 +153,7 @@ impl Rtc {
     ///
     /// # Errors
     ///
-    /// If the process has no file descriptor left.
+    /// Returns an error if the process has no file descriptor left.
     pub fn wake(&self) -> io::Result<OwnedFd> {
         self.wake.try_clone()
     }
@@ -160,7 +163,7 @@ impl Rtc {
         self.media
     }
 
-    /// Closes every peer and joins the network thread.
+    /// Closes every peer, ends the network thread and joins it.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         ring_bell(&self.wake);
@@ -179,7 +182,7 @@ impl RtcHandle {
     ///
     /// # Errors
     ///
-    /// See [`OfferError`].
+    /// Returns [`OfferError`] if the offer cannot be answered.
     pub fn accept(
         &self,
         offer: &str,
@@ -195,8 +198,8 @@ impl RtcHandle {
     }
 }
 
-/// Wakes the thread that waits for this eventfd.
+/// Writes to an eventfd, which wakes the thread that waits for it.
 pub(super) fn ring_bell(bell: &OwnedFd) {
-    // The write fails only if the counter is full, and then the other side is awake.
+    // The write fails only if the eventfd's counter is full, and then the waiting thread is awake.
     let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }

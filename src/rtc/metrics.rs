@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// Why a datagram, packet, message or event was dropped.
+/// Why the network thread dropped a datagram, packet, message or event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Dropped {
@@ -14,13 +14,15 @@ pub enum Dropped {
     Stranger,
     /// STUN without valid credentials of a peer.
     Unauthenticated,
-    /// A peer has used up its addresses or candidates, or claims the address of another peer.
+    /// The client has used up its addresses or candidates, or claims an address that another client
+    /// uses.
     Addresses,
     /// More connectivity checks of a peer than ICE needs.
     Checks,
     /// A plaintext DTLS alert, or a ClientHello without an encrypting cipher suite.
     HostileDtls,
-    /// More handshake datagrams than a handshake has, or media before DTLS is up.
+    /// A handshake datagram beyond the limit, or media that cannot be processed before DTLS is up
+    /// or during an ICE restart.
     Handshake,
     /// A handshake with a certificate that the offer does not name; ends the peer.
     Certificate,
@@ -28,21 +30,21 @@ pub enum Dropped {
     Sources,
     /// RTP or RTCP that SRTP rejects: forged, damaged or replayed.
     Srtp,
-    /// More RTP packets than the shortest packet time gives.
+    /// More RTP packets than a client sends with the shortest packet time.
     PacketRate,
     /// More RTCP than any client needs.
     RtcpRate,
     /// RTP of another payload type, or too long for the engine.
     Unusable,
-    /// The ring to the mixer was full.
+    /// The ring to the client's mixer was full.
     MixerFull,
     /// A data-channel message that is binary, too long, or over the rate limit.
     Message,
     /// The socket's send buffer stayed full.
     SendBuffer,
-    /// The event ring was full.
+    /// The ring for events to the conference was full.
     Event,
-    /// Refused by the WebRTC core.
+    /// Refused by the WebRTC core, or too much waited for the core during an ICE restart.
     Core,
 }
 
@@ -96,7 +98,7 @@ impl Dropped {
     }
 }
 
-/// Counters of the network thread, over all peers.
+/// Counters of the network thread, summed over all peers.
 #[derive(Debug, Default)]
 pub struct RtcMetrics {
     /// Datagrams received.
@@ -111,9 +113,9 @@ pub struct RtcMetrics {
     pub send_errors_total: AtomicU64,
     /// Current number of peers, connected or not.
     pub peers: AtomicU64,
-    /// Peers that found a path but never completed DTLS.
+    /// Peers that found a path but did not complete DTLS in time.
     pub dtls_failures_total: AtomicU64,
-    /// Peers removed because the core panicked on their input.
+    /// Panics of the WebRTC core or of a peer's packet processing; each ends the peer.
     pub faults_total: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
 }
@@ -144,9 +146,10 @@ pub struct PeerStats {
     pub sent_total: AtomicU64,
     /// Payload bytes of the RTP packets sent.
     pub sent_bytes_total: AtomicU64,
-    /// Loss the client reports for the stream it receives, in percent.
+    /// Loss that the client reports for the stream that it receives, in percent; falls slowly.
     pub loss_percent: AtomicU8,
-    /// Interarrival jitter the client reports (RFC 3550, section 6.4.1), in 48 kHz samples.
+    /// Interarrival jitter that the client reports for the stream that it receives (RFC 3550,
+    /// section 6.4.1), in 48 kHz samples.
     pub jitter_samples: AtomicU32,
 }
 

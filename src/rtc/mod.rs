@@ -2,14 +2,17 @@
 //!
 //! Stands at both ends of the picture: datagrams become [`queues::Inbound`](crate::queues::Inbound)
 //! packets for the mixers, and the mixers' [`queues::Outbound`](crate::queues::Outbound) packets
-//! become datagrams. The sans-I/O `rtc` crate does ICE, DTLS, SRTCP and SCTP; this module owns the
-//! socket, the clock, SDP, RTP and its encryption, the routing of datagrams and the rules about who
-//! may reach a peer.
+//! become datagrams. The sans-I/O `rtc` crate, called the core in this module, does ICE, DTLS,
+//! SRTCP and SCTP. This module owns the socket, the clock, SDP, RTP and its encryption, the routing
+//! of datagrams and the rules about who may reach a peer.
+//!
+//! In the comments, "we" and "our" mean the server's side of a connection, and a check is an ICE
+//! connectivity check.
 //!
 //! Knows nothing of rooms, the floor or HTTP: a peer is a participant id and a stream each way.
 //!
 //! ```text
-//! accept (any thread)   offer -> sdp::offer -> accept::build -> Peer + answer
+//! accept (any thread)   offer -> sdp::offer -> accept -> Peer + answer
 //! event_loop (one)      RTP      -> demux -> routes -> Peer -> rtp_receiver -> Inbound
 //!                       the rest -> demux -> routes -> Peer -> core -> send_queue -> sendmmsg
 //!                       Outbound -> Peer -> rtp_sender -> send_queue -> sendmmsg

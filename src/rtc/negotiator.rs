@@ -1,9 +1,9 @@
-//! The negotiator: a thread on which peers' WebRTC cores negotiate ICE restarts.
+//! The negotiator: a thread on which the WebRTC core negotiates ICE restarts.
 //!
 //! A negotiation takes over a millisecond of CPU, because SDP is written and read several times.
-//! When an office changes its network, hundreds of clients restart at once, and all packets would
-//! be delayed. So a peer hands its core to this thread and gets it back negotiated; the two threads
-//! share only a ring each way.
+//! When an office changes its network, hundreds of clients restart ICE at once, which would delay
+//! all packets. So a peer lends its peer connection to this thread and gets it back negotiated. The
+//! two threads share only one ring in each direction.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,16 +25,17 @@ use crate::queues::{Consumer, NEGOTIATIONS, Producer, ring};
 /// Where the outcome of a restart is sent.
 pub(super) type Reply = oneshot::Sender<Result<RestartAnswer, RestartError>>;
 
-/// Sends the caller the reason why a restart was refused.
+/// Sends the reason why a restart was refused to the caller who asked for it.
 pub(super) fn refuse(reply: Reply, error: RestartError) {
-    // The caller may have given up.
+    // The caller may no longer wait for the answer.
     let _ = reply.send(Err(error));
 }
 
-/// A core that is to negotiate a restart, with the new session's parameters.
+/// A peer connection that is to negotiate an ICE restart, with the new session's parameters.
 pub(super) struct Negotiation {
     pub(super) participant: ParticipantId,
-    /// Our user fragment in the present session, which tells two peers of one participant apart.
+    /// Our user fragment in the present session, which tells successive peers of one participant
+    /// apart.
     pub(super) ufrag: String,
     /// The client's credentials in the new session.
     pub(super) remote: Credentials,
@@ -43,19 +44,19 @@ pub(super) struct Negotiation {
     pub(super) connection: Box<RTCPeerConnection>,
 }
 
-/// A core that has negotiated a restart.
+/// A peer connection on its way back, after the negotiation of an ICE restart.
 pub(super) struct Negotiated {
     pub(super) participant: ParticipantId,
     pub(super) ufrag: String,
     pub(super) remote: Credentials,
-    /// Our credentials in the new session; `None` if the core refused it.
+    /// Our credentials in the new session; `None` if the WebRTC core refused the restart.
     pub(super) local: Option<Credentials>,
-    /// `None` if the core has panicked.
+    /// The peer connection; `None` if the WebRTC core has panicked.
     pub(super) connection: Option<Box<RTCPeerConnection>>,
 }
 
 impl Negotiation {
-    /// Negotiates the restart.
+    /// Negotiates the restart. A panic of the WebRTC core is caught.
     pub(super) fn run(self) -> Negotiated {
         let (now, mut connection) = (self.now, self.connection);
         let negotiated = catch_unwind(AssertUnwindSafe(move || {
@@ -85,9 +86,9 @@ fn negotiate(
     credentials(&connection.local_description()?.sdp)
 }
 
-/// The network thread's handle of the negotiator thread, which ends when the handle is dropped.
+/// The network thread's handle to the negotiator thread, which ends when the handle is dropped.
 pub(super) struct Negotiator {
-    /// `None` once the negotiator thread is to end.
+    /// Negotiations for the thread; `None` once the thread is to end.
     to_do: Option<Producer<(Negotiation, Reply)>>,
     done: Consumer<(Negotiated, Reply)>,
     under_way: usize,
@@ -97,11 +98,12 @@ pub(super) struct Negotiator {
 impl Negotiator {
     /// Starts the negotiator thread.
     ///
-    /// - `wake`: eventfd that is written when a core is back.
+    /// - `wake`: eventfd that is written when a negotiated peer connection is ready to be taken
+    ///   back.
     ///
     /// # Errors
     ///
-    /// If the system refuses a thread.
+    /// Returns an error if the system refuses a thread.
     pub(super) fn start(wake: Arc<OwnedFd>) -> io::Result<Negotiator> {
         let (to_do, jobs) = ring(NEGOTIATIONS);
         let (results, done) = ring(NEGOTIATIONS);
@@ -116,7 +118,7 @@ impl Negotiator {
         })
     }
 
-    /// Whether one more negotiation can begin.
+    /// Whether one more negotiation can be started.
     pub(super) fn has_room(&self) -> bool {
         self.under_way < NEGOTIATIONS
     }
@@ -126,8 +128,8 @@ impl Negotiator {
         let Some(to_do) = &mut self.to_do else {
             return;
         };
-        // The ring holds as many as may be in progress. A dropped reply tells the caller that the
-        // peer is gone.
+        // The ring has a place for every negotiation that may be in progress. If it were full,
+        // dropping `reply` would tell the caller that the peer is gone.
         let is_pushed = to_do.push((negotiation, reply)).is_ok();
         self.under_way += usize::from(is_pushed);
         if let Some(thread) = &self.thread {
@@ -135,12 +137,12 @@ impl Negotiator {
         }
     }
 
-    /// Whether a negotiated core is back.
+    /// Whether a negotiated peer connection is ready to be taken back.
     pub(super) fn has_next(&self) -> bool {
         !self.done.is_empty()
     }
 
-    /// Takes the next negotiated core.
+    /// Takes the next negotiated peer connection, if one is ready.
     pub(super) fn next(&mut self) -> Option<(Negotiated, Reply)> {
         let next = self.done.pop().ok()?;
         self.under_way -= 1;
@@ -164,16 +166,18 @@ fn work(
     mut results: Producer<(Negotiated, Reply)>,
     wake: &OwnedFd,
 ) {
-    // The network thread wakes this one after dropping its end; unfinished negotiations are then
-    // not needed.
+    // To end this thread, the network thread drops its end of the ring and then unparks it;
+    // unfinished negotiations are not needed then.
     while !jobs.is_abandoned() {
         let Ok((negotiation, reply)) = jobs.pop() else {
             thread::park();
             continue;
         };
-        // The ring has a place for each negotiation in progress, unless its other end is gone.
+        // The ring has a place for every negotiation in progress; the push fails only if the
+        // network thread has ended.
         let _ = results.push((negotiation.run(), reply));
-        // The write fails only if the counter is full, and then the network thread is awake.
+        // The write fails only if the eventfd's counter is full, and then the network thread is
+        // awake.
         let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
     }
 }

@@ -1,5 +1,5 @@
-//! Reception statistics of one SSRC for receiver reports (RFC 3550, sections 6.4.1, A.1, A.3 and
-//! A.8).
+//! Reception statistics of one SSRC, for the report blocks of RTCP reports (RFC 3550, sections
+//! 6.4.1, A.1, A.3 and A.8).
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +11,23 @@ pub(super) struct ReceptionStats {
     ssrc: u32,
     /// RTP clock rate of the SSRC, in Hz.
     clock_hz: u32,
-    /// Sequence number of the first packet, and the highest since, extended by its wraparounds.
+    /// Sequence number of the first packet, and the highest sequence number since, extended by its
+    /// wraparounds.
     first: u32,
     highest: u32,
     received: u32,
-    /// Packets expected and received when the last report was sent.
+    /// Number of packets expected, and of packets received, when the last report was sent.
     reported: (u32, u32),
     /// Arrival minus RTP time of the last packet, in units of the RTP clock.
     transit: u32,
     /// Sixteen times the interarrival jitter, in units of the RTP clock.
     jitter: u32,
-    /// Origin of the arrival times.
+    /// Origin of the arrival times: when the first packet arrived.
     start: Instant,
 }
 
 impl ReceptionStats {
-    /// Starts with the first packet of an SSRC.
+    /// Creates the statistics from the first packet of an SSRC.
     pub(super) fn new(
         ssrc: u32,
         clock_hz: u32,
@@ -47,7 +48,7 @@ impl ReceptionStats {
         }
     }
 
-    /// The SSRC of these statistics.
+    /// The SSRC that these statistics are about.
     pub(super) fn ssrc(&self) -> u32 {
         self.ssrc
     }
@@ -64,14 +65,14 @@ impl ReceptionStats {
         let transit = arrival.wrapping_sub(time);
         let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.transit = transit;
-        // The first packet after a pause is not jitter, but looks like it if the media clock stood
-        // still.
+        // The first packet after a pause looks like jitter if the client's media clock stood still,
+        // so a difference of a second or more is not counted.
         if difference < self.clock_hz {
             self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
         }
     }
 
-    /// Whether packets are missing that no report has covered yet.
+    /// Whether packets are missing that no report has counted as lost yet.
     pub(super) fn has_lost(&self) -> bool {
         let expected = self.highest.wrapping_sub(self.first).wrapping_add(1);
         let (expected_before, received_before) = self.reported;
@@ -79,7 +80,7 @@ impl ReceptionStats {
         expected.wrapping_sub(expected_before) > received
     }
 
-    /// Returns the current report block and begins a new interval.
+    /// Returns the present report block and begins a new report interval.
     ///
     /// - `heard`: the middle 32 bits of the time stamp in the client's last sender report, and its
     ///   arrival time.
@@ -108,7 +109,7 @@ impl ReceptionStats {
     }
 }
 
-/// Converts to units of 1/65,536 s.
+/// Converts a duration to units of 1/65,536 s, in which RTCP counts.
 fn units(duration: Duration) -> u32 {
     (duration.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32
 }

@@ -1,4 +1,4 @@
-//! Routes datagrams to peers.
+//! Routes datagrams to peers by ICE user fragment, transaction id or source address.
 //!
 //! A datagram can name its peer in three ways, each with its own proof: a check names our user
 //! fragment; an answer names a transaction of ours and comes from the address that was checked
@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The routes of one media socket.
+/// The routes of one media socket, from what a datagram contains to the key of a peer in the table.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     by_address: HashMap<SocketAddr, usize>,
@@ -19,7 +19,7 @@ pub(super) struct Routes {
     checks: VecDeque<(Instant, [u8; 12])>,
 }
 
-/// The peer and destination of a sent check.
+/// A connectivity check that was sent: by which peer, and where to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Key of the peer that sent the check.
@@ -29,17 +29,18 @@ pub(super) struct Asked {
 }
 
 impl Routes {
-    /// The peer that a validated address belongs to.
+    /// The key of the peer that a validated address belongs to.
     pub(super) fn peer_at(&self, address: SocketAddr) -> Option<usize> {
         self.by_address.get(&address).copied()
     }
 
-    /// The peer whose user fragment a check names.
+    /// The key of the peer whose user fragment is `ufrag`.
     pub(super) fn peer_of_ufrag(&self, ufrag: &[u8]) -> Option<usize> {
         self.by_ufrag.get(ufrag).copied()
     }
 
-    /// Takes the peer whose check an answer from `from` belongs to; each check has only one answer.
+    /// Takes the key of the peer whose check an answer from `from` belongs to; each check has only
+    /// one answer.
     pub(super) fn take_check(&mut self, transaction: &[u8; 12], from: SocketAddr) -> Option<usize> {
         let asked = self.by_check.get(transaction)?;
         if asked.to != from {
@@ -53,7 +54,7 @@ impl Routes {
         self.by_ufrag.insert(ufrag.as_bytes().to_vec(), key);
     }
 
-    /// Removes a user fragment.
+    /// Removes a user fragment, so that checks that name it reach no peer.
     pub(super) fn remove_ufrag(&mut self, ufrag: &str) {
         self.by_ufrag.remove(ufrag.as_bytes());
     }
@@ -64,14 +65,14 @@ impl Routes {
         self.by_address.insert(address, key);
     }
 
-    /// Removes an address, unless another peer has authenticated from it since.
+    /// Removes an address of peer `key`, unless another peer has authenticated from it since.
     pub(super) fn remove_address(&mut self, address: SocketAddr, key: usize) {
         if self.by_address.get(&address) == Some(&key) {
             self.by_address.remove(&address);
         }
     }
 
-    /// Accepts the answer to a check for as long as the core waits for it.
+    /// Registers a sent check, so that its answer is accepted for as long as the core waits for it.
     pub(super) fn add_check(&mut self, transaction: [u8; 12], asked: Asked, now: Instant) {
         while let Some(&(sent, oldest)) = self.checks.front() {
             if now.saturating_duration_since(sent) < CHECK_LIFETIME
@@ -87,11 +88,11 @@ impl Routes {
     }
 }
 
-/// Time that a check waits for its answer: longer than the core does (4 s).
+/// Time that a check waits for its answer; longer than the core waits (4 s).
 const CHECK_LIFETIME: Duration = Duration::from_secs(5);
 
-/// Most checks in flight: five seconds of 10,000 settled peers, or a burst of joins with many
-/// candidates.
+/// Most checks in flight: five seconds of checks by 10,000 settled peers, or a burst of joins with
+/// many candidates.
 const MAX_CHECKS: usize = 65_536;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The interceptor at the end of the core's chain: reads the client's RTCP reports and passes ours
-//! on.
+//! The last interceptor of the core's chain: reads the client's RTCP reports and passes ours on.
 //!
-//! RTP does not pass through it; see [`RtpReceiver`](super::rtp_receiver::RtpReceiver) and
+//! RTP does not pass through this interceptor; see
+//! [`RtpReceiver`](super::rtp_receiver::RtpReceiver) and
 //! [`RtpSender`](super::rtp_sender::RtpSender).
 
 use std::collections::VecDeque;
@@ -23,18 +23,18 @@ use super::metrics::PeerStats;
 /// State that the interceptor and its peer share.
 #[derive(Debug, Default)]
 pub(super) struct RtcpState {
-    /// Number of RTCP packets that SRTP accepted.
+    /// Number of RTCP packets that SRTCP has authenticated.
     pub(super) authentic_total: AtomicU64,
-    /// The client's last sender report: its SSRC in the upper half, the middle 32 bits of its time
-    /// stamp below.
+    /// The client's last sender report: its SSRC in the upper half, the middle 32 bits of its NTP
+    /// time stamp in the lower half; 0 if none has come since it was last read.
     pub(super) sender_report: AtomicU64,
-    /// The peer's public counters.
+    /// The peer's counters that the rest of the server can read.
     pub(super) stats: Arc<PeerStats>,
 }
 
 /// The RTCP interceptor of one peer.
 pub(super) struct RtcpInterceptor {
-    /// The server's own SSRC.
+    /// The SSRC of the stream that the server sends to the client.
     ssrc: u32,
     codec: Codec,
     shared: Arc<RtcpState>,
@@ -42,7 +42,7 @@ pub(super) struct RtcpInterceptor {
 }
 
 impl RtcpInterceptor {
-    /// Set-up only (allocates).
+    /// Builds the interceptor. Set-up only (allocates).
     pub(super) fn new(ssrc: u32, codec: Codec, shared: Arc<RtcpState>) -> RtcpInterceptor {
         RtcpInterceptor {
             ssrc,
@@ -76,8 +76,8 @@ impl RtcpInterceptor {
         let stats = &self.shared.stats;
         let percent = (u32::from(report.fraction_lost) * 100).div_ceil(256) as u8;
         let before = stats.loss_percent.load(Ordering::Relaxed);
-        // Rise at once, so that FEC is there while it is needed; fall slowly, so that the encoder
-        // rarely changes.
+        // The loss rises at once, so that FEC is on while it is needed, and falls slowly, so that
+        // the encoder rarely changes.
         let smooth = ((u32::from(before) * 3 + u32::from(percent)) / 4) as u8;
         stats
             .loss_percent

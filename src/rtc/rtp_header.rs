@@ -1,4 +1,4 @@
-//! Parses an RTP header in place (RFC 3550, section 5.1; RFC 8285, section 4).
+//! Parses an RTP header without copying it (RFC 3550, section 5.1; RFC 8285, section 4).
 //!
 //! Pure functions over hostile input: they neither panic nor allocate.
 
@@ -18,7 +18,7 @@ pub(super) struct RtpHeader {
 }
 
 impl RtpHeader {
-    /// Reads the header; `None` if the datagram is shorter than its header.
+    /// Reads the header of a datagram; `None` if the datagram is shorter than its header.
     pub(super) fn read(datagram: &[u8]) -> Option<RtpHeader> {
         let fixed = datagram.first_chunk::<FIXED_BYTES>()?;
         let sources_bytes = 4 * usize::from(fixed[0] & 0x0f);
@@ -44,8 +44,8 @@ impl RtpHeader {
         })
     }
 
-    /// Returns the payload of a decrypted packet without its tag; `None` if the padding is too
-    /// long.
+    /// Returns the payload of a decrypted packet, whose tag has been cut off; `None` if the padding
+    /// is longer than the payload.
     pub(super) fn payload<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
         let payload = packet.get(self.length_bytes..)?;
         if !self.has_padding {
@@ -55,7 +55,8 @@ impl RtpHeader {
         payload.get(..payload.len().checked_sub(padding.max(1))?)
     }
 
-    /// Returns the value of a header extension, in the one-byte or two-byte form.
+    /// Returns the value of header extension `id`, in the one-byte or two-byte form; `None` if
+    /// absent.
     pub(super) fn extension<'a>(&self, packet: &'a [u8], id: u8) -> Option<&'a [u8]> {
         if !self.has_extensions {
             return None;

@@ -1,11 +1,10 @@
 //! Receive batching: how long datagrams may wait in the socket before the network thread reads
 //! them.
 //!
-//! Received packets are mixed at the next slot, not before. Under high load, waking up for each
-//! datagram costs more than reading it, so the thread sleeps until shortly before each slot, which
-//! delays no packet. Only packets of the mixers wake it sooner. While peers connect there is no
-//! batching: a check that is answered late costs some clients a second.
-//! some clients a second.
+//! Received packets are mixed at the next slot (every 2.5 ms), not before. Under high load, waking
+//! up for each datagram costs more than reading it, so the thread sleeps until shortly before each
+//! slot, which delays no packet. Only packets from the mixers wake it sooner. While peers connect
+//! there is no batching: some clients lose a second when a check is answered late.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +13,17 @@ use mixer::format::SLOT;
 /// Decides how long to leave datagrams in the socket.
 #[derive(Debug)]
 pub(super) struct RxBatching {
-    /// Start of the counting window, and the number of datagrams since.
+    /// Start of the present counting window, and the number of datagrams received in it.
     since: Instant,
     datagrams: usize,
-    /// Whether the last window had enough datagrams for batching to pay.
+    /// Whether the last complete window had enough datagrams for batching to pay off.
     pays: bool,
-    /// When the last peer began to connect.
+    /// When a peer last began to connect or to look for another path.
     disturbed: Option<Instant>,
 }
 
 impl RxBatching {
-    /// Starts without batching.
+    /// Creates the state without batching.
     pub(super) fn new(now: Instant) -> RxBatching {
         RxBatching {
             since: now,
@@ -34,7 +33,7 @@ impl RxBatching {
         }
     }
 
-    /// Counts received datagrams.
+    /// Counts received datagrams; decides at the end of each window whether batching pays off.
     pub(super) fn received(&mut self, datagrams: usize, now: Instant) {
         self.datagrams += datagrams;
         if now.saturating_duration_since(self.since) >= WINDOW {
@@ -44,15 +43,17 @@ impl RxBatching {
         }
     }
 
-    /// Notes that a peer connects, or looks for another path.
+    /// Notes that a peer begins to connect, or looks for another path; batching pauses for
+    /// [`CONNECTING`].
     pub(super) fn disturb(&mut self, now: Instant) {
         self.disturbed = Some(now);
     }
 
-    /// How long to leave the socket alone; `None` if it should be watched.
+    /// Returns how long to leave datagrams in the socket; `None` if the thread should wait for
+    /// each.
     pub(super) fn length(&self, now: Instant) -> Option<Duration> {
         let connecting = |at: Instant| now.saturating_duration_since(at) < CONNECTING;
-        // A window that has not been closed in time is one with hardly any datagrams.
+        // If the window has not been closed in time, hardly any datagrams arrive.
         let stale = now.saturating_duration_since(self.since) > 2 * WINDOW;
         if !self.pays || stale || self.disturbed.is_some_and(connecting) {
             return None;
@@ -66,13 +67,13 @@ impl RxBatching {
 /// Length of the counting window.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// Datagrams per window from which batching pays: at 1,500 a second a slot brings several.
+/// Datagrams per window from which batching pays off: at 1,500 a second each slot brings several.
 const WORTH_DATAGRAMS: usize = 150;
 
-/// Lead before a slot: the time the thread needs to wake up and read what has arrived.
+/// Time before a slot at which the thread is woken: enough to wake up and read what has arrived.
 const LEAD: Duration = Duration::from_micros(400);
 
-/// Time after which ICE and DTLS are done, or repeat datagrams only every few seconds.
+/// Time after which ICE and DTLS are complete, or repeat datagrams only every few seconds.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

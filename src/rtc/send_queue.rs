@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 #[derive(Debug, Default)]
 pub struct SendQueue {
     bytes: Vec<u8>,
-    /// Destination of each datagram, and its end in `bytes`.
+    /// Destination of each datagram, and where it ends in `bytes`.
     entries: Vec<(SocketAddr, usize)>,
-    /// Number of entries that were sent or dropped already.
+    /// Number of entries at the front that were already sent or dropped.
     gone: usize,
 }
 
@@ -29,10 +29,10 @@ impl SendQueue {
         self.commit(to);
     }
 
-    /// Returns space for a datagram of `length_bytes`, to be filled and added by
-    /// [`SendQueue::commit`].
+    /// Returns space for a datagram of `length_bytes` at the end of the queue.
     ///
-    /// Space that was not committed is reused by the next call.
+    /// The caller fills the space and adds the datagram with [`SendQueue::commit`]. Without that,
+    /// the next call returns the same space again.
     pub fn begin(&mut self, length_bytes: usize) -> &mut [u8] {
         let start = self.entries.last().map_or(0, |&(_, end)| end);
         self.bytes.truncate(start);
@@ -40,12 +40,12 @@ impl SendQueue {
         &mut self.bytes[start..]
     }
 
-    /// Adds the datagram in the space returned last.
+    /// Adds the datagram in the space that [`SendQueue::begin`] returned last.
     pub fn commit(&mut self, to: SocketAddr) {
         self.entries.push((to, self.bytes.len()));
     }
 
-    /// Iterates over the waiting datagrams, oldest first.
+    /// Returns the waiting datagrams with their destinations, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         let mut start = match self.gone {
             0 => 0,

@@ -16,7 +16,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
-    // The system silently reduces this to what it allows.
+    // The system silently reduces the size to the largest that it allows.
     let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(BUFFER_BYTES);
     let granted = [
@@ -30,8 +30,8 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Converts a buffer size reported by the system: Linux reports twice the requested size, for its
-/// overhead.
+/// Converts a buffer size that the system reports into the unit in which sizes are requested: Linux
+/// reports twice the requested size, because it counts its own overhead.
 fn usable(bytes: usize) -> usize {
     if cfg!(target_os = "linux") {
         bytes / 2
@@ -40,7 +40,7 @@ fn usable(bytes: usize) -> usize {
     }
 }
 
-/// Advice for the operator about receive and send buffers that are smaller than requested.
+/// Returns advice for the operator if the receive or send buffer is smaller than requested.
 fn advice(granted: [usize; 2]) -> Option<String> {
     let names = ["receive", "send"];
     let settings = ["net.core.rmem_max", "net.core.wmem_max"];
@@ -62,8 +62,8 @@ fn advice(granted: [usize; 2]) -> Option<String> {
     })
 }
 
-/// Requested buffer size: several times what 2,000 talkers send in 20 ms, with the kernel's
-/// overhead.
+/// Requested size of each buffer: several times the bytes that 2,000 talkers send in 20 ms,
+/// including the kernel's overhead.
 const BUFFER_BYTES: usize = 4 * 1_024 * 1_024;
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
         assert!(!one.contains("rmem"), "{one}");
     }
 
-    /// The granted size must be compared in the unit of the request.
+    /// The granted size must be compared with the requested size in the same unit.
     #[test]
     fn socket_buffer_size_is_read_back_in_the_unit_of_the_request() {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");

@@ -1,9 +1,9 @@
-//! Writes datagrams to the socket, and keeps them while the socket's buffer is full.
+//! Writes datagrams to the socket, and lets them wait while the socket's buffer is full.
 //!
 //! A full buffer drains within milliseconds, at the pace of the network. So datagrams wait until
-//! the socket accepts more, and all are dropped after [`PATIENCE`]: late media is worthless, and
-//! ICE, DTLS and SCTP repeat themselves. Trying single datagrams meanwhile would cost a system call
-//! each.
+//! the socket accepts more. All of them are dropped after [`PATIENCE`]: late media is worthless,
+//! and ICE, DTLS and SCTP repeat their datagrams. Trying to send single datagrams meanwhile would
+//! cost a system call for each.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -13,15 +13,15 @@ use super::datagram_batch::BATCH;
 use super::metrics::{Dropped, RtcMetrics};
 use super::send_queue::SendQueue;
 
-/// Writes datagrams to the socket.
+/// Writes datagrams to the socket, and remembers since when the socket's buffer is full.
 #[derive(Debug, Default)]
 pub(super) struct SocketWriter {
-    /// Since when the socket has accepted nothing.
+    /// When the socket's buffer became full; `None` while the socket accepts datagrams.
     full_since: Option<Instant>,
 }
 
 impl SocketWriter {
-    /// Whether datagrams wait for the socket.
+    /// Whether datagrams wait because the socket's buffer is full.
     pub(super) fn is_full(&self) -> bool {
         self.full_since.is_some()
     }
@@ -48,13 +48,14 @@ impl SocketWriter {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.wait(datagrams, metrics, now);
                 }
-                // The interface's queue is full, whose end no socket signals: the batch is lost.
+                // The queue of the network interface is full, and no socket event tells when it has
+                // room: drop the batch.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     let lost = datagrams.len().min(BATCH);
                     metrics.count_many(Dropped::SendBuffer, lost);
                     datagrams.drop_oldest(lost);
                 }
-                // The error concerns only the first datagram; the others are still tried.
+                // The error concerns only the first datagram, so the others are still tried.
                 _ => {
                     add(&metrics.send_errors_total, 1);
                     datagrams.drop_oldest(1);
@@ -64,7 +65,8 @@ impl SocketWriter {
         self.full_since = None;
     }
 
-    /// Handles a full socket buffer.
+    /// Handles a full socket buffer: the datagrams wait, or are all dropped if they have waited for
+    /// too long or are too many.
     fn wait(&mut self, datagrams: &mut SendQueue, metrics: &RtcMetrics, now: Instant) {
         let since = *self.full_since.get_or_insert(now);
         let is_late = now.saturating_duration_since(since) >= PATIENCE;
@@ -80,11 +82,11 @@ fn add(counter: &std::sync::atomic::AtomicU64, count: usize) {
     counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 
-/// Longest time that datagrams wait: one packet time.
+/// Longest time that datagrams wait for the socket: one packet time.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Most waiting datagrams: one packet for each peer of the largest server, and some messages to
-/// rooms.
+/// Most datagrams that wait for the socket: one packet for each peer of the largest server, and
+/// some messages to rooms.
 const MAX_WAITING: usize = 16_384;
 
 #[cfg(test)]

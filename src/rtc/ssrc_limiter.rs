@@ -1,8 +1,8 @@
-//! Limits how many SSRCs of a peer's RTCP reach SRTP.
+//! Limits how many SSRCs of one client's RTCP reach the core's SRTCP.
 //!
-//! SRTP creates state per SSRC before it has authenticated the packet, so an attacker that spoofs a
-//! peer's address could grow it without bound. Known SSRCs pass; new ones pass at a low rate, up to
-//! a total.
+//! The core creates state per SSRC before it has authenticated the packet, so an attacker that
+//! spoofs the client's address could make this state grow without bound. Packets of known SSRCs
+//! pass; new SSRCs pass at a low rate, up to a maximum number.
 
 use crate::rate_limit::{Rate, RateLimit};
 use std::collections::HashSet;
@@ -27,21 +27,22 @@ impl SsrcLimiter {
         }
     }
 
-    /// Whether a packet of `ssrc` may be decrypted.
+    /// Whether a packet of `ssrc` may be passed to the core for decryption.
     pub(super) fn admit(&mut self, ssrc: u32, now: Instant) -> bool {
         self.known.contains(&ssrc)
             || self.known.len() < MAX_SOURCES && self.fresh.passes(now) && self.known.insert(ssrc)
     }
 }
 
-/// New SSRCs admitted at once: more than any client has, few enough to cost nothing.
+/// Number of new SSRCs admitted at once: more than any client has, and few enough to cost nothing.
 const BURST: u32 = 64;
 
-/// Interval at which one more is admitted. A client whose SSRC changes while an attacker floods its
-/// address with 5,000 random SSRCs a second then gets through within seconds.
+/// Interval at which one more new SSRC is admitted. Even while an attacker floods the server with
+/// 5,000 random SSRCs a second from the client's address, a new SSRC of the client gets through
+/// within seconds.
 const REFILL: Duration = Duration::from_millis(50);
 
-/// Most SSRCs of a peer: about 8 MB of SRTP state.
+/// Most SSRCs admitted for one peer: about 8 MB of state in the core.
 const MAX_SOURCES: usize = 32_768;
 
 #[cfg(test)]

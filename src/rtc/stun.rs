@@ -1,9 +1,9 @@
 //! Authenticates connectivity checks (RFC 8445, section 7.3; RFC 8489, section 9.1) before the core
 //! sees them.
 //!
-//! The core authenticates too, but not everything and not first: it acts on a role conflict before
-//! it checks the password. So the core gets only authenticated checks, and the result is known
-//! here.
+//! The core authenticates checks too, but not completely and not first: it acts on a role conflict
+//! before it checks the password. So the core gets only checks that were authenticated by this
+//! module, and the peer knows the result.
 
 use std::net::SocketAddr;
 
@@ -23,9 +23,9 @@ pub fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> 
 
 /// Rebuilds a check without its nomination and signs it with `password`; `None` if that fails.
 ///
-/// The core neither answers nor remembers a nomination of a pair that it has not checked itself.
-/// Giving it the plain check at once, and the nomination when our own check has succeeded, saves
-/// the client a retransmission.
+/// The core neither answers nor remembers a nomination of a pair that it has not checked itself. So
+/// it gets the check without the nomination at once, and the nomination when our own check has
+/// succeeded, which saves the client a retransmission.
 pub fn without_nomination(
     datagram: &[u8],
     password: &str,

@@ -1,11 +1,12 @@
-//! Deadlines of all peers, so that a turn of the loop touches only peers that are due.
+//! The deadlines of all peers, so that a pass of the event loop touches only peers whose deadline
+//! has come.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-/// A priority queue of deadlines with lazy removal: superseded entries are skipped when they come
-/// up.
+/// A priority queue of deadlines. Superseded entries are not removed; the caller skips them when
+/// their time comes.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -17,12 +18,12 @@ impl Timers {
         self.heap.push(Reverse((at, key)));
     }
 
-    /// The time of the next entry.
+    /// Returns the time of the earliest entry.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes the next entry that is due.
+    /// Takes the earliest entry whose time has come: its time, and the key of its peer.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
         if self.next()? > now {
             return None;

@@ -1,4 +1,4 @@
-//! Counts which parts of a schema a set of samples covers.
+//! Counts which fields and values of a schema are covered by a set of samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +28,8 @@ impl<'a> Coverage<'a> {
         }
     }
 
-    /// Checks a sample against the schema at a JSON pointer, and counts the fields and values it
-    /// covers.
+    /// Checks that a sample is valid under the schema at a JSON pointer, and counts the fields and
+    /// values in the sample.
     pub(super) fn add(&mut self, pointer: &str, sample: &Value) {
         let wrong = self.document.wrong(pointer, sample);
         assert!(wrong.is_empty(), "{sample}: {wrong:#?}");
@@ -70,8 +70,8 @@ impl<'a> Coverage<'a> {
         }
     }
 
-    /// Returns what the document promises but no sample has shown, and the fields whose presence
-    /// contradicts `required`.
+    /// Returns what the document promises but no sample has shown, and the fields that are present
+    /// or absent in samples in contradiction to `required`.
     pub(super) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         for (pointer, seen) in &self.objects {

@@ -1,4 +1,4 @@
-//! `openapi.json` as schemas that values are checked against, in unit tests and in tests/http.
+//! `openapi.json` as schemas that values are checked against, in unit tests and in `tests/http`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-/// The OpenAPI document with every object closed, so that an undocumented field is an error in
-/// tests. For clients the objects stay open, so that fields can be added.
+/// The OpenAPI document, in which every object is closed: an undocumented field is an error. This
+/// is for tests only; for clients the objects stay open, so that fields can be added.
 pub struct Document {
     json: Value,
-    /// Validators by JSON pointer, cached because building one takes longer than using it.
+    /// Validators by JSON pointer; kept because building a validator takes longer than using it.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
@@ -68,8 +68,8 @@ impl Document {
     }
 }
 
-/// Returns the names of the schemas that others include by `allOf`; such a schema is closed where
-/// it is included.
+/// Returns the names of the schemas that other schemas include by `allOf`. Such a schema is closed
+/// where it is included, because it describes only a part of the object.
 fn parts_of_others(json: &Value) -> Vec<Value> {
     let mut parts = Vec::new();
     for schema in json["components"]["schemas"]
@@ -86,7 +86,7 @@ fn parts_of_others(json: &Value) -> Vec<Value> {
     parts
 }
 
-/// Closes the objects of a schema, including nested ones.
+/// Closes the objects of a schema to undocumented fields, including nested objects.
 fn close(schema: &mut Value, is_part: bool) {
     match schema {
         Value::Object(object) => {

@@ -13,7 +13,7 @@ fn document() -> Document {
     Document::new(super::OPENAPI)
 }
 
-/// Returns the JSON pointer to the schema of this name.
+/// Returns the JSON pointer to the schema named `name`.
 fn schema(name: &str) -> String {
     format!("/components/schemas/{name}")
 }

@@ -1,4 +1,4 @@
-//! Contract tests of all refusals, as problem documents.
+//! Contract tests of all refusals: each is a documented problem document.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::protocol::{
     Change, CommandMessage, Invalid, JsonReader, RoomChange, asked, read_request,
 };
 
-/// A documented request, with its minimal body.
+/// A request that the document describes, with its minimal body.
 struct Described {
     schema: String,
     least: Value,
@@ -38,7 +38,7 @@ fn read_command(json: &Value) -> Result<(), Invalid> {
     read.map(drop).map_err(|(invalid, _)| invalid)
 }
 
-/// Returns all commands in the document's list, each with the fields that its schema requires.
+/// Returns all commands that the document lists, each with the fields that its schema requires.
 fn commands(document: &Document) -> Vec<Described> {
     let union = document.at(&schema("Command"));
     let mapping = union["discriminator"]["mapping"].as_object();
@@ -84,7 +84,7 @@ fn requests(document: &Document) -> Vec<Described> {
     requests
 }
 
-/// Returns values of all types, and values at and just beyond the bounds of a field.
+/// Returns values to try for a field: one of each type, and values at and just beyond its bounds.
 fn candidates(document: &Document, field: &Value) -> Vec<Value> {
     let long = |length| Value::from("x".repeat(length));
     let rooms = |count: u32| (0..count).map(|at| format!("room-{at}")).collect::<Value>();
@@ -161,7 +161,7 @@ fn request_parser_reads_exactly_the_documented_fields() {
             .expect(&schema);
         let described: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
         assert_eq!(asked, described, "{schema}");
-        // Fields that are read only in the entries of a list.
+        // Some fields are read only in the entries of a list.
         let inner = asked::during(|| read(&entry).expect(&schema));
         let inner: BTreeSet<&str> = inner.difference(&asked).copied().collect();
         if !inner.is_empty() {

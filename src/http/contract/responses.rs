@@ -66,7 +66,7 @@ fn floor() -> FloorState {
     }
 }
 
-/// Returns one room for each profile, with and without a floor, complete and shortened.
+/// Returns sample rooms: one for each profile, with and without a floor, complete and shortened.
 fn rooms() -> Vec<RoomState> {
     let configs = Profile::ALL.into_iter().enumerate().map(|(at, profile)| {
         let mut config = RoomConfig {
@@ -111,7 +111,7 @@ fn lines() -> Vec<RoomLine> {
     lines.collect()
 }
 
-/// Returns every refusal of a command.
+/// Returns an error event for every refusal of a command.
 fn errors() -> Vec<Event> {
     let errors = [
         CommandError::Invalid(Invalid::NotJson),
@@ -123,7 +123,8 @@ fn errors() -> Vec<Event> {
         CommandError::Grant(GrantError::NotAsked),
     ];
     let errors = errors.into_iter().map(|error| {
-        // A new error variant must be added to the list above.
+        // The match fails to compile when an error variant is added, which must then be added to
+        // the list above.
         match &error {
             CommandError::Invalid(_)
             | CommandError::UnknownSession
@@ -149,7 +150,7 @@ fn errors() -> Vec<Event> {
     errors.chain([too_many]).collect()
 }
 
-/// Returns all floor events, with and without their optional fields.
+/// Returns all floor events, each with and without its optional fields.
 fn floor_events() -> Vec<Event> {
     let timed = Grant {
         duration: Some(Duration::from_secs(30)),
@@ -232,7 +233,7 @@ fn events() -> Vec<Event> {
     events
 }
 
-/// Returns the schema name of an event. A new event must be added to [`events`].
+/// Returns the name of an event's schema. A new event must be added to [`events`].
 fn schema_of(event: &Event) -> &'static str {
     match event {
         Event::Room { .. } => "RoomEvent",
@@ -258,7 +259,8 @@ fn schema_of(event: &Event) -> &'static str {
     }
 }
 
-/// Returns the members of a union schema; checks that its mapping lists the same ones.
+/// Returns the members of a union schema, and checks that its discriminator mapping lists the same
+/// ones.
 fn members(union: &Value) -> BTreeSet<String> {
     let mapping = union["discriminator"]["mapping"].as_object();
     let mapped = mapping.expect("a mapping").values();

@@ -1,4 +1,4 @@
-//! Floor messages as JSON.
+//! Floor commands and floor states as JSON messages.
 
 mod settings;
 
@@ -27,27 +27,27 @@ pub enum FloorCommand {
     Grant(PublicId),
 }
 
-/// The state of the floor, as part of a room's state.
+/// The state of a room's floor, as part of the room's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct FloorState {
-    /// The floor holders, the longest first.
+    /// The floor holders; the one that has held the floor for longest comes first.
     pub holders: Vec<FloorHolder>,
-    /// The waiting participants, the next one first.
+    /// The participants that wait for the floor, the next one first.
     pub queue: Vec<PublicId>,
 }
 
-/// A floor holder.
+/// A participant that holds the floor, and its media burst.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FloorHolder {
     /// The participant that holds the floor.
     pub participant: PublicId,
-    /// Number of the media burst in its room.
+    /// Number of the media burst, counted per room.
     pub burst: u32,
     /// Time left of the media burst, milliseconds; `None` means no limit.
     pub left_ms: Option<u64>,
 }
 
-/// Whether a participant holds the floor or waits for it.
+/// A participant's relation to the floor, as the answer to a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum FloorStanding {
@@ -57,33 +57,33 @@ pub enum FloorStanding {
     Queued {
         /// Position in the floor queue, from 1.
         position: usize,
-        /// Number of waiting requests.
+        /// Number of requests in the floor queue.
         size: usize,
     },
     /// The participant holds the floor.
     Granted {
-        /// Number of the media burst in its room; 0 in a room without a floor.
+        /// Number of the media burst, counted per room; 0 in a room without a floor.
         burst: u32,
         /// Time left of the media burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
         /// Effective priority of the media burst.
         priority: u8,
     },
-    /// The participant was revoked and must stop.
+    /// The floor was revoked from the participant, which must stop talking.
     Revoking {
-        /// Number of the media burst in its room.
+        /// Number of the revoked media burst, counted per room.
         burst: u32,
-        /// Number of the cause of the revoke.
+        /// Number of the cause in a Floor Revoke (3GPP TS 24.380, 8.2.10.2).
         cause: u8,
-        /// The cause in words.
+        /// The same cause in words.
         reason: &'static str,
-        /// How long the participant is still heard, milliseconds.
+        /// How long the participant is still heard, in milliseconds.
         grace_ms: u64,
     },
 }
 
 impl FloorState {
-    /// Returns the present state of a floor.
+    /// Returns the present state of `floor` for clients.
     pub fn of(floor: &Floor, now: std::time::Instant) -> FloorState {
         FloorState {
             holders: floor.holders(now).map(FloorHolder::from).collect(),
@@ -140,7 +140,7 @@ impl From<Standing> for FloorStanding {
 
 /// Constructors of floor events.
 impl Event {
-    /// Creates the event for a participant that got the floor.
+    /// Creates the event for the participant that was granted the floor.
     pub fn floor_granted(grant: Grant, id: Option<Value>) -> Event {
         Event::FloorGranted {
             burst: grant.burst,
@@ -150,12 +150,12 @@ impl Event {
         }
     }
 
-    /// Creates the event for a participant that waits for the floor.
+    /// Creates the event for a participant whose floor request is queued.
     pub fn floor_queued(Position { position, size }: Position, id: Option<Value>) -> Event {
         Event::FloorQueued { position, size, id }
     }
 
-    /// Creates the event for a participant that was denied the floor.
+    /// Creates the event for a participant whose floor request was denied.
     pub fn floor_denied(denial: Denial, id: Option<Value>) -> Event {
         Event::FloorDenied {
             cause: denial.cause.number(),
@@ -166,7 +166,7 @@ impl Event {
         }
     }
 
-    /// Creates the event that a participant has taken the floor.
+    /// Creates the event that tells a room that a participant has taken the floor.
     pub fn floor_taken(
         room: RoomName,
         name: &str,
@@ -185,8 +185,8 @@ impl Event {
         }
     }
 
-    /// Creates the event that a participant must stop; `burst` is `None` if the participant never
-    /// had the floor.
+    /// Creates the event that tells a participant to stop talking; `burst` is `None` if the
+    /// participant never had the floor.
     pub fn floor_revoked(
         room: RoomName,
         participant: ParticipantId,
@@ -205,12 +205,12 @@ impl Event {
     }
 }
 
-/// Converts a duration to whole milliseconds, the resolution of all messages.
+/// Converts a duration to whole milliseconds, the resolution of durations in messages.
 pub fn ms(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Takes the fields of a floor request from an object.
+/// Takes the fields of a floor request out of a JSON object.
 ///
 /// # Errors
 /// [`Invalid`] describes the mistake.
@@ -224,7 +224,7 @@ pub fn read_request(fields: &mut JsonReader) -> Result<Request, Invalid> {
     })
 }
 
-/// Takes a participant's public id from the field `participant`.
+/// Takes the field `participant`, a public id, out of a JSON object.
 pub(super) fn read_participant(fields: &mut JsonReader) -> Result<PublicId, Invalid> {
     let key = "participant";
     let text = fields.text(key)?.ok_or(Invalid::Missing { key })?;

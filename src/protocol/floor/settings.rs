@@ -8,17 +8,17 @@ use crate::floor::{Mode, Settings};
 /// A change of a floor's settings; all fields are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FloorChange {
-    /// Talk mode.
+    /// Mode of the floor.
     pub mode: Option<Mode>,
-    /// T1, end of media, milliseconds.
+    /// T1, the silence after which a burst ends, in milliseconds.
     pub end_of_media_ms: Option<u32>,
-    /// T2, talk limit, seconds; 0 means no limit.
+    /// T2, the longest duration of a burst, in seconds; 0 means no limit.
     pub talk_limit_s: Option<u32>,
-    /// T3, grace, milliseconds.
+    /// T3, how long a participant is still heard after the floor was revoked, in milliseconds.
     pub grace_ms: Option<u32>,
-    /// Maximum number of waiting requests.
+    /// Maximum number of requests in the floor queue.
     pub queue_limit: Option<u32>,
-    /// Whether talking requests the floor.
+    /// Whether a participant requests the floor by talking.
     pub implicit: Option<bool>,
 }
 
@@ -41,7 +41,7 @@ impl FloorChange {
     }
 }
 
-/// Sets every field of the change.
+/// Converts settings into a change that sets all of them.
 impl From<Settings> for FloorChange {
     fn from(settings: Settings) -> FloorChange {
         let whole_ms = |duration: Duration| duration.as_millis() as u32;
@@ -57,17 +57,17 @@ impl From<Settings> for FloorChange {
     }
 }
 
-/// Returns T2 from a number of seconds, where 0 means no limit.
+/// Converts a talk limit (T2) from seconds, where 0 means no limit.
 pub(crate) fn talk_limit(seconds: u32) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// Allowed range of T1, milliseconds. Clients that pause in silence refresh every 400 ms (DTX),
-/// which must not be taken for the end of a burst.
+/// Allowed range of T1, in milliseconds. Clients with DTX send only every 400 ms in silence, which
+/// must not be taken for the end of a burst.
 pub(crate) const END_OF_MEDIA_MS: RangeInclusive<u32> = 500..=60_000;
-/// Allowed range of T2, seconds; 0 means no limit.
+/// Allowed range of T2, in seconds; 0 means no limit.
 pub(crate) const TALK_LIMIT_S: RangeInclusive<u32> = 0..=3_600;
-/// Allowed range of T3, milliseconds.
+/// Allowed range of T3, in milliseconds.
 pub(crate) const GRACE_MS: RangeInclusive<u32> = 0..=30_000;
-/// Allowed range of the queue limit.
+/// Allowed range of the maximum number of requests in the floor queue.
 pub(crate) const QUEUE_LIMIT: RangeInclusive<u32> = 0..=1_000;

@@ -34,19 +34,19 @@ use super::socket_writer::{PATIENCE, SocketWriter};
 use crate::queues::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
 use crate::sched;
 
-/// Everything the network thread owns or shares.
+/// The resources that the network thread owns or shares with other threads.
 pub(super) struct Parts {
     pub(super) socket: UdpSocket,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) commands: Consumer<NetworkCommand>,
-    /// Once this flag is set and no command waits, the thread ends.
+    /// Tells the network thread to end, which it does once no command waits.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) mixers: NetworkEnds,
     pub(super) events: Producer<RtcEvent>,
-    /// Eventfd that is written after events were passed on.
+    /// Eventfd of the conference, written after events were sent to it.
     pub(super) bell: Arc<OwnedFd>,
     pub(super) metrics: Arc<RtcMetrics>,
-    /// Values of the server's `a=candidate` lines, for restarts.
+    /// The values of the server's `a=candidate` lines, for the answers to ICE restarts.
     pub(super) candidates: Vec<String>,
     pub(super) negotiator: Negotiator,
     pub(super) fifo_priority: Option<u8>,
@@ -132,15 +132,16 @@ impl EventLoop {
         } else {
             2
         };
-        // An interrupted wait only ends early.
+        // An error of `poll`, such as an interruption, only makes the thread look earlier.
         if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
         }
     }
 
-    /// Longest time to wait, and whether to leave the socket alone meanwhile.
+    /// Returns the longest time to wait, `None` for no limit, and whether to leave received
+    /// datagrams in the socket meanwhile.
     fn patience(&self, now: Instant) -> (Option<Duration>, bool) {
-        // Work left over from the last turn does not wake the thread again.
+        // Work left over from the last turn wakes the thread no second time, so do not wait.
         let from_mixers = &self.parts.mixers.from_mixers;
         let is_left = !self.parts.commands.is_empty() || self.parts.negotiator.has_next();
         if is_left || from_mixers.iter().any(|ring| !ring.is_empty()) {
@@ -163,12 +164,12 @@ impl EventLoop {
         (until, batch.is_some())
     }
 
-    /// Whether to stop: the flag is set and all earlier commands are done or with the negotiator.
+    /// Whether the thread should end: it was told to, and no command waits.
     fn is_stopped(&self) -> bool {
         self.parts.stop.load(Ordering::Acquire) && self.parts.commands.is_empty()
     }
 
-    /// Runs some of the waiting commands.
+    /// Executes waiting commands until their cost reaches [`MOST_WORK`].
     fn take_commands(&mut self) {
         let mut work = 0;
         while work < MOST_WORK
@@ -208,8 +209,8 @@ impl EventLoop {
         }
     }
 
-    /// Sends one text to many participants, with socket writes in between: the batch is as large as
-    /// a room.
+    /// Sends one text to many participants, with writes to the socket in between, because there can
+    /// be as many as a room has.
     fn send_text(&mut self, participants: &[ParticipantId], text: &str, now: Instant) {
         for participant in participants {
             self.peers
@@ -238,7 +239,8 @@ impl EventLoop {
         }
     }
 
-    /// Takes back some of the cores that have negotiated.
+    /// Takes at most [`MOST_RESTARTS`] negotiated peer connections back from the negotiator, and
+    /// replies to the callers.
     fn end_restarts(&mut self) {
         for _ in 0..MOST_RESTARTS {
             let Some((negotiated, reply)) = self.parts.negotiator.next() else {
@@ -253,7 +255,7 @@ impl EventLoop {
                 pwd: local.pwd,
                 candidates: self.parts.candidates.clone(),
             });
-            // The caller may have given up.
+            // The caller may no longer wait for the answer.
             let _ = reply.send(answer);
             if let Some((negotiation, reply)) = self.peers.next_restart(participant, now) {
                 self.parts.negotiator.begin(negotiation, reply);
@@ -261,7 +263,7 @@ impl EventLoop {
         }
     }
 
-    /// Reads one batch of datagrams; returns their number.
+    /// Reads one batch of datagrams from the socket and processes it; returns their number.
     fn receive(&mut self, datagrams: &mut BatchReceiver) -> usize {
         let count = match datagrams.receive(&self.parts.socket) {
             Ok(count) => count,
@@ -291,8 +293,8 @@ impl EventLoop {
         count
     }
 
-    /// Sends one batch of the mixers' packets, one of each mixer in turn; returns the number of
-    /// datagrams.
+    /// Encrypts and queues one batch of the mixers' packets, taking one from each mixer in turn;
+    /// returns the number of datagrams.
     fn take_packets(&mut self) -> usize {
         let now = Instant::now();
         let from_mixers = &mut self.parts.mixers.from_mixers;
@@ -318,7 +320,7 @@ impl EventLoop {
         count
     }
 
-    /// Sends waiting datagrams, as many as the socket accepts.
+    /// Sends queued datagrams, as many as the socket accepts.
     fn transmit(&mut self) {
         let (transmitter, socket) = (&mut self.transmitter, &self.parts.socket);
         let (datagrams, metrics) = (&mut self.peers.out.datagrams, &self.parts.metrics);
@@ -328,14 +330,14 @@ impl EventLoop {
             });
     }
 
-    /// Passes events to the conference. State events (connected, disconnected, gone, data channel
-    /// open) that find the ring full wait, in order; each peer has only a few. Other events are
-    /// dropped and counted.
+    /// Sends the collected events to the conference. State events (connected, disconnected, gone,
+    /// data channel open) that find the ring full wait, in order; each peer has only a few. Other
+    /// events are dropped and counted.
     fn hand_on_events(&mut self) {
         let (mut is_full, mut is_urgent) = (false, false);
         for event in std::mem::take(&mut self.peers.out.events) {
-            // A loss report can wait for the next regular turn: preparing the encoder slightly
-            // later does no harm.
+            // A loss report alone does not wake the conference: it does no harm if the encoder is
+            // prepared slightly later.
             let waits_for_turn = matches!(event, RtcEvent::Loss(..));
             let back = match is_full {
                 true => Some(event),
@@ -349,27 +351,28 @@ impl EventLoop {
             }
         }
         if is_urgent {
-            // The write fails only if the counter is full, and then the bell has been rung.
+            // The write fails only if the eventfd's counter is full, and then the conference has
+            // been woken.
             let _ = rustix::io::write(&self.parts.bell, &1u64.to_ne_bytes());
         }
     }
 }
 
-/// Turns of reading and sending before deadlines and commands are served.
+/// Maximum number of turns of reading and sending before deadlines and commands are served.
 const MAX_TURNS: usize = 32;
 
-/// Most work of one turn in messages to one peer: as many as datagrams read in eight turns, so that
-/// a text to a room of 500 fits into one turn.
+/// Most work per pass of the loop, in messages to one peer: as many as datagrams read in eight
+/// turns, so that a text to a room of 500 fits into one pass.
 pub(super) const MOST_WORK: usize = 8 * BATCH;
 
-/// Most negotiated cores taken back in one turn.
+/// Most negotiated peer connections taken back per pass of the loop.
 const MOST_RESTARTS: usize = 8;
 
-/// How late deadlines may be served, so that several are served together: with thousands of peers a
-/// deadline is always imminent, and each can wait this long.
+/// Most by which a deadline is served late, so that several are served together: with thousands of
+/// peers some deadline is always imminent, and each can wait this long.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
 
-/// Interval for retrying events that found the ring full.
+/// Interval at which events that found the ring full are sent again.
 const EVENT_RETRY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

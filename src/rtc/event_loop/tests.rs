@@ -8,14 +8,15 @@ use super::super::handle::Reason;
 use super::*;
 use crate::queues::{self, Recipients, ring};
 
-/// An event loop without a thread, its command ring and its event ring of size `events`.
+/// Returns an event loop without a thread, the producer of its commands, and the consumer of its
+/// events with a ring of size `events`.
 fn event_loop(events: usize) -> (EventLoop, Producer<NetworkCommand>, Consumer<RtcEvent>) {
     let (event_loop, commands, events, _) = event_loop_with_bell(events);
     (event_loop, commands, events)
 }
 
-/// An event loop without a thread, its command ring, its event ring and the bell for the
-/// conference.
+/// Returns an event loop without a thread, the producer of its commands, the consumer of its events
+/// with a ring of size `events`, and the eventfd that wakes the conference.
 fn event_loop_with_bell(
     events: usize,
 ) -> (
@@ -100,7 +101,8 @@ fn event_loop_serves_other_mixers_while_one_mixer_stalls_in_a_send() {
     let [first, second] = &mut mixers[..] else {
         panic!("two mixers");
     };
-    // The first mixer has reserved a place for a packet and stalls before publishing it.
+    // The first mixer has reserved a place in its ring for a packet and stalls before publishing
+    // it.
     let _reserved = first.packets_out.write_chunk_uninit(1).expect("room");
     for time in 0..BATCH as u32 + 1 {
         assert!(second.packets_out.push(outbound(time)).is_ok());
@@ -113,7 +115,7 @@ fn event_loop_serves_other_mixers_while_one_mixer_stalls_in_a_send() {
     assert_eq!(event_loop.take_packets(), 1);
     assert_eq!(event_loop.take_packets(), 0);
     assert_eq!(event_loop.patience(Instant::now()), (None, false));
-    // Two sending mixers take turns.
+    // The event loop takes packets from two sending mixers in turn.
     for time in 0..BATCH as u32 {
         assert!(first.packets_out.push(outbound(time)).is_ok());
         assert!(second.packets_out.push(outbound(time)).is_ok());

@@ -53,8 +53,8 @@ impl Peer {
         data: &[u8],
         turn: &mut Turn<'_>,
     ) {
-        // Every channel besides `control` is closed as soon as it opens; nobody waits for an answer
-        // there.
+        // Every channel besides `control` is closed as soon as it opens, so no client expects an
+        // answer on one.
         if self.control != Some(id) {
             return self.dropped(Dropped::Message);
         }
@@ -76,18 +76,20 @@ impl Peer {
     }
 }
 
-/// Admits floor releases that exceed the message rate limit: one after each message within the
-/// limit, which may have requested the floor, and one per [`RELEASE_INTERVAL`], since the floor may
-/// have been granted otherwise. Releases that come faster change nothing.
+/// Decides which floor releases are admitted beyond the message rate limit.
+///
+/// One is admitted after each message within the limit, because that message may have requested the
+/// floor, and one per [`RELEASE_INTERVAL`], because the floor may have been granted otherwise.
+/// Releases that come faster change nothing.
 #[derive(Debug, Default)]
 pub(in crate::rtc) struct Releases {
-    /// Whether a message within the limit has passed since the last release.
+    /// Whether a message within the rate limit has been admitted since the last extra release.
     is_due: bool,
     admitted: Option<Instant>,
 }
 
 impl Releases {
-    /// Whether a message is admitted.
+    /// Whether the message `text` is admitted.
     ///
     /// - `passes`: whether the message is within the rate limit.
     fn admit(&mut self, text: &str, passes: bool, now: Instant) -> bool {
@@ -106,16 +108,17 @@ impl Releases {
     }
 }
 
-/// Whether a message may be a floor release. It is parsed later, on a thread that does not handle
-/// audio.
+/// Whether a text may be a floor release, judged without parsing it. It is parsed later, on a
+/// thread that does not handle audio.
 fn may_release(text: &str) -> bool {
     text.len() <= MAX_RELEASE_BYTES && text.contains("floor_release")
 }
 
-/// Longest floor release in bytes; with an `id`, it has about a hundred.
+/// Longest floor release in bytes; a usual one with an `id` has about a hundred.
 const MAX_RELEASE_BYTES: usize = 1_024;
 
-/// Shortest time between two releases over the rate limit: a bouncing key takes no longer.
+/// Shortest time between two floor releases over the rate limit: a bouncing push-to-talk key does
+/// not send them faster for longer.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reads the text of a message on the data channel `control`.
@@ -132,25 +135,25 @@ fn read_message(is_string: bool, data: &[u8]) -> Result<&str, MessageError> {
 /// Longest message accepted on a data channel, in bytes; a command has about a hundred.
 const MAX_MESSAGE_BYTES: usize = 16 * 1_024;
 
-/// Longest message sent, in bytes, if the client accepts that much: the state of a room of 380
-/// people in one piece. It is also the default limit of clients (RFC 8841, section 6.1). The core
-/// keeps a buffer of this size for each peer with data channels.
+/// Longest text sent on a data channel, in bytes, if the client accepts that much: the state of a
+/// room of 380 people in one message. It is also the default limit of clients (RFC 8841, section
+/// 6.1). The core keeps a buffer of this size for each peer with data channels.
 ///
-/// The answer also announces it as the longest message we accept, because clients of the same core
-/// do not accept longer messages than they may send. Commands longer than [`MAX_MESSAGE_BYTES`] are
-/// answered with an error.
+/// The answer also announces this length as the longest message that the server accepts, because
+/// clients with the same core do not accept longer messages than they may send. Commands longer
+/// than [`MAX_MESSAGE_BYTES`] are answered with an error.
 pub(in crate::rtc) const MAX_SENT_BYTES: u32 = 64 * 1_024;
 
 /// Label of the only data channel that is read.
 const CONTROL: &str = "control";
 
-/// Memory that the core keeps for every data channel ever opened, besides its label, and its limit
-/// per client: a thousand channels. Channels besides `control` are closed at once, which does not
-/// harm the call; a client that keeps opening more would fill the memory.
+/// Memory that the core keeps for every data channel ever opened, besides its label, and the limit
+/// per client, a thousand channels. Channels besides `control` are closed at once, which does not
+/// harm the call, but a client that keeps opening channels would fill the memory.
 const CHANNEL_BYTES: usize = 256;
 const MAX_CHANNEL_BYTES: usize = 256 * 1_024;
 
-/// Most text waiting for the client to accept it, in bytes; further text is dropped.
+/// Most text, in bytes, that waits until the client can receive it; further text is dropped.
 pub(super) const MAX_BUFFERED_BYTES: usize = 256 * 1_024;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The WebRTC core's peer connection, which is away while another thread negotiates an ICE restart.
+//! The WebRTC core's peer connection, which the peer lends to the negotiator for an ICE restart.
 //!
 //! An ICE restart costs the core over a millisecond, in which the network thread could send
-//! hundreds of packets, so another thread negotiates it
-//! ([`Negotiator`](super::super::negotiator::Negotiator)). RTP bypasses the core in both directions
-//! and continues meanwhile. The peer answers checks and keeps DTLS datagrams; candidates and texts
-//! wait here.
+//! hundreds of packets, so the thread of the [`Negotiator`](super::super::negotiator::Negotiator)
+//! negotiates it. While the connection is lent ("away"), RTP continues, because it bypasses the
+//! core in both directions. The peer answers connectivity checks itself and keeps DTLS datagrams;
+//! candidates and texts wait in [`Core`].
 
 use std::time::Instant;
 
@@ -14,18 +14,18 @@ use rtc::peer_connection::transport::RTCIceCandidateInit;
 
 use super::channel::MAX_BUFFERED_BYTES;
 
-/// The connection, and the inputs that wait while it is away.
+/// A peer connection, and the inputs that wait while the negotiator has the connection.
 pub(in crate::rtc) struct Core {
     connection: Option<Box<RTCPeerConnection>>,
     waiting: Vec<CoreInput>,
 }
 
-/// Input for the core that waits while the connection is away.
+/// An input for the peer connection that can wait while the negotiator has the connection.
 #[derive(Debug)]
 pub(super) enum CoreInput {
     /// A candidate of the client.
     Candidate(RTCIceCandidateInit),
-    /// A text for the client, on a data channel that was open when the text came.
+    /// A text for the client, on a data channel that was open when the text was to be sent.
     Text(Instant, RTCDataChannelId, String),
 }
 
@@ -38,12 +38,12 @@ impl CoreInput {
     }
 }
 
-/// The core refused an input, or too many inputs wait already.
+/// The peer connection refused an input, or too many inputs wait for it.
 #[derive(Debug)]
 pub(super) struct CoreRefused;
 
 impl Core {
-    /// Wraps a connection that is present.
+    /// Wraps a new connection.
     pub(in crate::rtc) fn new(connection: RTCPeerConnection) -> Core {
         Core {
             connection: Some(Box::new(connection)),
@@ -51,28 +51,29 @@ impl Core {
         }
     }
 
-    /// The connection, unless it is away.
+    /// The connection; `None` while the negotiator has it.
     pub(super) fn connection(&mut self) -> Option<&mut RTCPeerConnection> {
         self.connection.as_deref_mut()
     }
 
-    /// Whether the connection is away.
+    /// Whether the negotiator has the connection.
     pub(super) fn is_away(&self) -> bool {
         self.connection.is_none()
     }
 
-    /// Takes the connection out, if it is present.
+    /// Takes the connection out for the negotiator; `None` if the negotiator already has it.
     pub(super) fn take(&mut self) -> Option<Box<RTCPeerConnection>> {
         self.connection.take()
     }
 
-    /// Puts the connection back; returns the waiting inputs in their order.
+    /// Puts the connection back after a negotiation; returns the inputs that waited for it, in
+    /// their order.
     pub(super) fn put_back(&mut self, connection: Box<RTCPeerConnection>) -> Vec<CoreInput> {
         self.connection = Some(connection);
         std::mem::take(&mut self.waiting)
     }
 
-    /// Gives the connection an input now, or once it is back.
+    /// Gives the connection an input; if the negotiator has the connection, the input waits.
     pub(super) fn give(&mut self, given: CoreInput) -> Result<(), CoreRefused> {
         let Some(connection) = &mut self.connection else {
             return self.keep(given);
@@ -109,8 +110,8 @@ fn send_text(
     }
 }
 
-/// Most candidates and texts that wait for a connection: it is away for some milliseconds, or for
-/// about a second when a thousand clients restart at once.
+/// Most candidates and texts that wait for one connection. A negotiation takes some milliseconds,
+/// or about a second when a thousand clients restart ICE at once.
 const MOST_WAITING: usize = 256;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The DTLS handshake: which datagrams the core gets, and when the core repeats a flight.
+//! The DTLS handshake: which datagrams the WebRTC core gets, and when the core repeats a flight.
 
 use std::time::{Duration, Instant};
 
@@ -25,21 +25,21 @@ pub(super) struct Handshake {
     client_starts: bool,
     /// Number of the client's datagrams that belonged to the handshake.
     datagrams: u32,
-    /// Whether the core got input since its last flight: its next flight is an answer, not a
-    /// repetition.
+    /// Whether the core got input since its last flight, so that its next flight is an answer and
+    /// not a repetition.
     is_new: bool,
     /// Whether the client, as DTLS server, has asked for a cookie.
     asked_for_cookie: bool,
     /// Whether the client, as DTLS server, has sent its hello.
     greeted: bool,
-    /// Our hello, until it is sent a second time or answered.
+    /// Our hello, kept until it is sent a second time or answered.
     hello: Option<Vec<u8>>,
     /// Whether the core has sent its certificate, and thereby answered the client's earlier
     /// flights.
     answered: bool,
-    /// When the core is to check its flight next.
+    /// When the core is called next to check whether its flight must be repeated.
     due: Instant,
-    /// Number of times the core has checked this flight.
+    /// Number of times the core has been called for the present flight.
     looks: usize,
 }
 
@@ -58,15 +58,16 @@ impl Handshake {
         }
     }
 
-    /// Counts a datagram of the client; returns whether the core may have one more.
+    /// Counts a handshake datagram of the client; returns false if the client has sent more than
+    /// [`MAX_DATAGRAMS`].
     pub(super) fn has_room(&mut self) -> bool {
         let has_room = self.datagrams < MAX_DATAGRAMS;
         self.datagrams += u32::from(has_room);
         has_room
     }
 
-    /// Whether a datagram must be kept from the core: a repetition of an answered flight, or too
-    /// early.
+    /// Whether a datagram must be kept from the core: it repeats an answered flight, or comes
+    /// before the server's hello.
     pub(super) fn withholds(&self, datagram: &[u8]) -> bool {
         let is_of = |messages: &[u8]| {
             let mut types = handshake_types(datagram);
@@ -82,19 +83,21 @@ impl Handshake {
         }
     }
 
-    /// Whether a datagram must be kept from a core that is up. As DTLS client the core needs no
-    /// more of the handshake. As DTLS server it must repeat its last flight whenever the client
-    /// repeats the preceding one.
+    /// Whether a datagram must be kept from a core that has completed the handshake.
+    ///
+    /// As DTLS client the core needs no more handshake messages. As DTLS server it must repeat its
+    /// last flight whenever the client repeats the preceding one.
     pub(super) fn withholds_when_up(&self, datagram: &[u8]) -> bool {
         self.withholds(datagram) || !self.client_starts && is_handshake(datagram)
     }
 
-    /// Notes that the core gets a datagram; returns the arrival time to tell the core. For a flight
-    /// that the core answers this is 900 ms ago, so that the core repeats its answer
-    /// [`FIRST_REPETITION`] from now.
+    /// Notes that the core gets a datagram; returns the arrival time that the core is told.
+    ///
+    /// For a flight that the core answers, this time lies 900 ms in the past, so that the core
+    /// repeats its answer [`FIRST_REPETITION`] from now.
     pub(super) fn given(&mut self, datagram: &[u8], now: Instant) -> Instant {
-        // A server's last flight has no plaintext message. It starts SCTP's clock, so its time must
-        // be true.
+        // A server's last flight has no plaintext message. It starts the clock of SCTP in the core,
+        // so its time must be true.
         let mut told = now;
         for message in handshake_types(datagram).flatten() {
             self.asked_for_cookie |= message == HELLO_VERIFY_REQUEST;
@@ -126,20 +129,23 @@ impl Handshake {
         }
     }
 
-    /// When the core is to check its flight next. If its second is over, it repeats the flight,
-    /// seven times at most. At one per second, all would be spent before a slow client begins to
-    /// answer; so the pauses grow.
+    /// When the core is to be called next to check its flight.
+    ///
+    /// The core repeats a flight that is older than a second, seven times at most. At one
+    /// repetition per second all would be spent before a slow client begins to answer, so the
+    /// pauses grow.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Notes that a path exists again: the core checks soon, because datagrams sent meanwhile were
-    /// lost.
+    /// Notes that a network path exists again: the core is called soon, because datagrams sent
+    /// meanwhile were lost.
     pub(super) fn resume(&mut self, now: Instant) {
         self.due = self.due.min(now + PAUSES[0]);
     }
 
-    /// Notes that the core checks its flight; returns our hello if it is to be sent again.
+    /// Notes that the core is called to check its flight; returns our hello if it is to be sent a
+    /// second time.
     pub(super) fn look(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.due = now + PAUSES[self.looks.min(PAUSES.len() - 1)];
         self.looks += 1;
@@ -167,18 +173,19 @@ const AFTER_SERVER_HELLO: &[u8] = &[11, 12, 13, 14];
 /// All messages of a server up to ServerHelloDone.
 const SERVER_FLIGHT: &[u8] = &[SERVER_HELLO, HELLO_VERIFY_REQUEST, 11, 12, 13, 14];
 
-/// Most datagrams of one handshake: two dozen if every flight is fragmented and repeated; ten times
-/// that for bad networks.
+/// Most datagrams that a client may send for one handshake: two dozen if every flight is fragmented
+/// and repeated, times ten for bad networks.
 const MAX_DATAGRAMS: u32 = 256;
 
-/// Time after which the core repeats a flight.
+/// Time after which the core repeats a flight by itself.
 const CORE_REPETITION: Duration = Duration::from_secs(1);
 
-/// Time after which a flight is to be repeated first: longer than most round trips, too short to
-/// lose a syllable.
+/// Time after which a flight is to be repeated for the first time: longer than most round trips,
+/// and too short to lose a syllable.
 const FIRST_REPETITION: Duration = Duration::from_millis(100);
 
-/// Delay after that time before the core is called, so that its timer has expired for certain.
+/// Time by which the core is called later than its timer expires, so that the timer has certainly
+/// expired.
 const MARGIN: Duration = Duration::from_millis(10);
 
 /// Pauses between the core's checks after the first. The seventh repetition comes after 18 s; the

@@ -13,16 +13,18 @@ use super::super::sdp::{MAX_CANDIDATES, RemoteCandidate};
 use super::super::stun;
 use super::{CoreInput, Peer, Stage, Turn};
 
-/// The origin of a connectivity check, after authentication.
+/// The result of authenticating a connectivity check or the answer to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rtc) enum Check {
-    /// Not from this client.
+    /// The message is not from the client.
     Refused,
-    /// From this client, at a known address.
+    /// The message is from the client, at an address from which the client has authenticated
+    /// before.
     Known,
-    /// From this client, at a new address that has to be added to the routes.
+    /// The message is from the client, at a new address, which has to be added to the routes.
     NewAddress,
-    /// From this client, in the ICE session that a restart is about to replace.
+    /// The message is a check of the client in the former ICE session, from a known address; see
+    /// [`FormerSession`](super::restart::FormerSession).
     FormerSession,
 }
 
@@ -57,7 +59,7 @@ impl Peer {
         }
     }
 
-    /// Adds a new address of the client; returns whether the limit allows it.
+    /// Adds a new address of the client; returns false if the limit on addresses does not allow it.
     pub(in crate::rtc) fn add_address(&mut self, address: SocketAddr, now: Instant) -> bool {
         let allowed = self.claim(address, now);
         if allowed {
@@ -67,8 +69,8 @@ impl Peer {
         allowed
     }
 
-    /// Notes that the client's checks come from an address of another client; returns whether the
-    /// limit allows it.
+    /// Notes that a check of this client came from an address that another client uses; returns
+    /// false if the limit on addresses does not allow it.
     pub(in crate::rtc) fn claim(&mut self, address: SocketAddr, now: Instant) -> bool {
         if self.claims.contains(&address) {
             return true;
@@ -83,15 +85,17 @@ impl Peer {
         allowed
     }
 
-    /// Whether media goes to this address with the client's recent consent.
+    /// Whether this peer sends its media to `address` and the client has recently consented to
+    /// that.
     pub(in crate::rtc) fn holds(&self, address: SocketAddr, now: Instant) -> bool {
         !matches!(self.stage, Stage::Connecting(_))
             && self.path.address() == Some(address)
             && now < self.consent + self.parts.disconnected_after
     }
 
-    /// Removes the client's oldest address if there are too many: a client on the move has long
-    /// left it. Never removes the address that media goes to.
+    /// Removes and returns the oldest address of the client, if the client has more than
+    /// [`MAX_ADDRESSES`]: a moving client has long left it. Never removes the address that media
+    /// goes to.
     pub(in crate::rtc) fn drop_oldest_address(&mut self) -> Option<SocketAddr> {
         if self.addresses.len() <= MAX_ADDRESSES as usize {
             return None;
@@ -101,12 +105,13 @@ impl Peer {
         Some(self.addresses.remove(oldest))
     }
 
-    /// Removes an address from which another peer has authenticated since.
+    /// Removes an address, because another peer has authenticated from it since.
     pub(in crate::rtc) fn remove_address(&mut self, address: SocketAddr) {
         self.addresses.retain(|known| *known != address);
     }
 
-    /// Processes an authenticated check or answer.
+    /// Processes an authenticated check of the client, or its authenticated answer to a check of
+    /// ours.
     pub(in crate::rtc) fn check(
         &mut self,
         head: &StunHead<'_>,
@@ -131,10 +136,11 @@ impl Peer {
                     "the client is reached at another address"
                 );
             }
-            // The core answers its own requests at the address they came from.
+            // The core answers the checks that it gets at the address they came from.
             self.read(self.path.inward(from), datagram, turn.now);
         } else if is_back && head.nominates {
-            // The core would only answer a repeated nomination of the selected pair.
+            // The core would answer the repeated nomination of the selected pair, but not check the
+            // address again.
             let plain = self.without_nomination(datagram);
             self.read(from, plain.as_deref().unwrap_or(datagram), turn.now);
         } else {
@@ -144,7 +150,8 @@ impl Peer {
         self.path.was_called_back();
         match head.class {
             StunClass::Request if head.nominates && self.answered != Some(head.transaction) => {
-                // The core has not checked this pair itself, or is controlling, and did not answer.
+                // The core did not answer: it has not checked this pair itself, or it is
+                // controlling.
                 if let Some(plain) = self.without_nomination(datagram) {
                     self.read(from, &plain, turn.now);
                 }
@@ -168,10 +175,11 @@ impl Peer {
         self.note_path();
     }
 
-    /// Keeps the present session's pair alive while the core negotiates the next session.
+    /// Processes a check or an answer while the negotiator has the core: keeps the present ICE
+    /// session's pair alive.
     fn check_without_core(&mut self, head: &StunHead<'_>, from: SocketAddr, turn: &mut Turn<'_>) {
         match head.class {
-            // A nomination of another address is left to the core; the client repeats it.
+            // A nomination of another address has to wait for the core; the client repeats it.
             StunClass::Request
                 if self.ice && (!head.nominates || self.path.address() == Some(from)) =>
             {
@@ -182,7 +190,7 @@ impl Peer {
         }
     }
 
-    /// Answers a check that the core does not see.
+    /// Answers a check that the core does not get to see, signed with the password `pwd`.
     pub(super) fn answer_check(
         &self,
         head: &StunHead<'_>,
@@ -238,16 +246,18 @@ impl Peer {
         }
     }
 
-    /// Gives the core the DTLS datagrams that had to wait.
+    /// Gives the core the DTLS datagrams that came before a pair was selected or while the core was
+    /// away.
     pub(super) fn read_early(&mut self, turn: &mut Turn<'_>) {
         for (from, datagram) in std::mem::take(&mut self.early) {
             self.read_dtls(self.path.inward(from), &datagram, turn.now);
-            // A second copy of a flight can be recognised only after the core's answer was sent.
+            // The core must send its answer first: only then can a second copy of a flight be
+            // recognised.
             self.flush(turn);
         }
     }
 
-    /// Adds candidates that came after the offer.
+    /// Adds candidates that the client sent after its offer.
     pub(in crate::rtc) fn trickle(&mut self, candidates: &[RemoteCandidate], turn: &mut Turn<'_>) {
         if let Some((session, _)) = self.restarts_to_come.back_mut() {
             let room = MAX_CANDIDATES.saturating_sub(session.candidates.len());
@@ -264,8 +274,8 @@ impl Peer {
             };
             self.give(CoreInput::Candidate(candidate));
         }
-        // Checks go out at once; but the timer of a DTLS handshake in progress must not be
-        // disturbed.
+        // Checks of the new candidates are sent at once, except during a DTLS handshake, whose
+        // timer must not be disturbed.
         match self.stage {
             Stage::Handshaking(_) => self.drain(turn),
             _ => self.timeout(turn),
@@ -273,10 +283,11 @@ impl Peer {
     }
 }
 
-/// Most addresses of a client at one time: interfaces, families and NAT rebindings.
+/// Most addresses of a client at one time, counting interfaces, address families and NAT
+/// rebindings.
 pub(super) const MAX_ADDRESSES: u32 = 32;
 
-/// Shortest time between further new addresses. A client on a train changes its address every few
-/// minutes; more often only an attacker that forges strangers' addresses to have those clients cut
-/// off.
+/// Shortest time between new addresses of a client once the first [`MAX_ADDRESSES`] are used up. A
+/// client on a train changes its address every few minutes. Only an attacker changes it more often:
+/// it forges the addresses of other clients to have them cut off.
 pub(super) const MOVE_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The peer's lifecycle: start, deadlines, end.
+//! The peer's lifecycle: its start, its deadlines and its end.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use super::super::rtcp_reports::canonical_name;
 use super::{Peer, Stage, Turn};
 
 impl Peer {
-    /// Starts the peer on the network thread.
+    /// Starts the peer, on the network thread: the time to find a path begins now.
     pub(in crate::rtc) fn start(&mut self, turn: &mut Turn<'_>) {
         self.stage = Stage::Connecting(turn.now);
         self.consent = turn.now;
         self.timeout(turn);
     }
 
-    /// Serves the peer's deadline.
+    /// Does the work that is due at the peer's deadline: core timers, reports, time-outs.
     pub(in crate::rtc) fn timeout(&mut self, turn: &mut Turn<'_>) {
         self.last_timeout = turn.now;
         let looks = matches!(self.stage, Stage::Handshaking(_)) && !self.parts.core.is_away();
@@ -79,15 +79,17 @@ impl Peer {
         }
     }
 
-    /// Next deadline of a settled peer (connected, with no recent activity): a path check, a
-    /// report, or noticing the client's silence. The core itself asks for five calls a second.
+    /// Returns the next deadline of a settled peer (connected, with no recent activity): to check
+    /// the path, to send a report, or to notice that the client is silent. The core itself would
+    /// ask for five calls a second.
     fn settled_deadline(&self, now: Instant) -> Instant {
         let silent_from = self.consent + self.parts.disconnected_after;
         let watch = match now < silent_from {
             true => silent_from,
             false => self.last_timeout + SETTLED_INTERVAL,
         };
-        // An overdue check is not retried at once, because the core decides by its own clock.
+        // An overdue check is not retried at once, because the core's own clock decides when it is
+        // sent.
         let check = self.check_due.max(self.last_timeout + SETTLED_INTERVAL);
         let report = self
             .reports
@@ -96,7 +98,7 @@ impl Peer {
         report.map_or(check, |report| report.min(check)).min(watch)
     }
 
-    /// Closes the connection: RTCP BYE, SCTP ABORT, DTLS close.
+    /// Closes the connection: sends RTCP BYE, SCTP ABORT and a DTLS close.
     pub(in crate::rtc) fn close(&mut self, turn: &mut Turn<'_>) {
         if self.stage == Stage::Up && self.parts.offer.rtcp_mux {
             let ssrc = self.parts.sending.ssrc();
@@ -120,13 +122,13 @@ impl Peer {
     }
 }
 
-/// Interval at which a settled peer is served while its client is silent or a check is due.
+/// Interval at which a settled peer is called while its client is silent or a check is due.
 const SETTLED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shortest time to the next deadline: the core may name one in the past, on which the thread must
-/// not spin.
+/// Shortest time to the next deadline: the core may name a deadline in the past, which would make
+/// the thread spin.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Grace beyond the consent time-out: the client's own requests keep ICE alive without its consent
-/// for this much longer.
+/// Time added to the consent time-out: the client's own checks keep ICE in the core alive for this
+/// much longer without the client's consent.
 const CONSENT_GRACE: Duration = Duration::from_secs(4);

@@ -1,5 +1,5 @@
-//! The peer's media: SRTP keys, RTP in both directions past the core, RTCP reports through the
-//! core.
+//! The peer's media: SRTP keys, RTP in both directions without the WebRTC core, RTCP reports
+//! through the core.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,8 @@ use super::super::srtp::{MasterKey, SrtpProfile};
 use super::{BRISK, Peer, Stage, Turn};
 
 impl Peer {
-    /// Notes that DTLS is complete: media can flow, if the offer names the client's certificate.
+    /// Notes that the DTLS handshake is complete. Media can flow from now on, if the client's
+    /// certificate is one that the offer names.
     pub(super) fn come_up(&mut self, turn: &mut Turn<'_>) {
         if self.take_keys(turn.now).is_none() {
             return self.end(Reason::Fault);
@@ -34,13 +35,13 @@ impl Peer {
         }
     }
 
-    /// Sets the keys of both directions if DTLS has made new ones; `None` if there are no usable
-    /// keys.
+    /// Sets the SRTP keys of both directions if the handshake has produced new ones; `None` if
+    /// there are no usable keys.
     fn take_keys(&mut self, now: Instant) -> Option<()> {
         let Some(material) = self.parts.material.take() else {
             return self.keys.is_some().then_some(());
         };
-        // Restarting with used keys would encrypt two packets with one index.
+        // Starting again with keys already in use would encrypt two packets with the same index.
         if self
             .keys
             .as_ref()
@@ -67,10 +68,10 @@ impl Peer {
         Some(())
     }
 
-    /// Whether the client's proven certificate is one of the offer's (RFC 8122, section 5; RFC
-    /// 8827, section 6.5).
+    /// Whether the certificate that the client has proven to own is one that the offer names (RFC
+    /// 8122, section 5; RFC 8827, section 6.5).
     fn is_of_the_offer(&mut self) -> bool {
-        // `Peer::receiver` would also borrow the offer.
+        // `Peer::receiver` would borrow the whole peer, including the offer that is needed below.
         let connection = self.parts.core.connection();
         let receiver = self.receiver.and_then(|id| connection?.rtp_receiver(id));
         let transport = receiver.as_ref().and_then(|receiver| receiver.transport());
@@ -78,9 +79,9 @@ impl Peer {
         certificate.is_some_and(|der| self.parts.offer.fingerprints.matches(der))
     }
 
-    /// Decrypts RTP from a validated address and passes it to the mixer before returning.
+    /// Decrypts an RTP packet from a validated address and passes it to the mixer before returning.
     pub(in crate::rtc) fn rtp(&mut self, datagram: &mut [u8], turn: &mut Turn<'_>) {
-        // Also during an ICE restart: packets on the former pair are valid.
+        // Packets are accepted also during an ICE restart, when they come over the former pair.
         if self.stage != Stage::Up {
             return self.dropped(Dropped::Handshake);
         }
@@ -91,7 +92,7 @@ impl Peer {
         }
     }
 
-    /// Processes RTCP from a validated address.
+    /// Processes an RTCP packet from a validated address.
     pub(in crate::rtc) fn rtcp(
         &mut self,
         from: SocketAddr,
@@ -102,8 +103,8 @@ impl Peer {
         if self.stage != Stage::Up || !self.ice || self.parts.core.is_away() {
             return self.dropped(Dropped::Handshake);
         }
-        // Forged packets count too: while an attacker floods its address, the client loses only its
-        // reports.
+        // Forged packets count too. So an attacker that floods the server from the client's address
+        // only makes the client lose its reports.
         if !self.control_packets.passes(turn.now) {
             return self.dropped(Dropped::RtcpRate);
         }
@@ -120,10 +121,9 @@ impl Peer {
         self.drain(turn);
     }
 
-    /// Sends a packet of the mixer to the client.
+    /// Encrypts and queues a packet of the mixer for the client.
     ///
-    /// Bypasses the core, and needs none of the work that follows core input: no events, no
-    /// deadline.
+    /// Bypasses the core, so it causes no events of the core and changes no deadline.
     pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut SendQueue) {
         let (Stage::Up, Some(to)) = (self.stage, self.path.address()) else {
             return;
@@ -138,7 +138,7 @@ impl Peer {
         }
         self.publish();
         self.tell_loss(turn);
-        // Without rtcp-mux RTCP would need a port that nobody has negotiated.
+        // Without rtcp-mux, RTCP would need a port of its own, which was not negotiated.
         if !self.parts.offer.rtcp_mux {
             return;
         }
@@ -151,7 +151,7 @@ impl Peer {
         }
     }
 
-    /// Publishes the packet counters. Only this thread writes them, so no atomic addition is
+    /// Publishes the packet counters. Only the network thread writes them, so no atomic addition is
     /// needed.
     fn publish(&self) {
         let stats = &self.parts.shared.stats;
@@ -166,7 +166,7 @@ impl Peer {
             .store(received.1, Ordering::Relaxed);
     }
 
-    /// Asks the core for the selected pair, because RTP is addressed without the core.
+    /// Asks the core which address the selected pair has, because RTP is sent without the core.
     pub(super) fn note_path(&mut self) {
         let selected = self.receiver().and_then(|receiver| {
             receiver
@@ -190,8 +190,9 @@ impl Peer {
         self.tell_loss(turn);
     }
 
-    /// Reports a changed loss, at most once a second, since each change may cost the listener a new
-    /// encoder. A withheld change is reported with the next RTCP report or at the next deadline.
+    /// Reports a changed loss as an event, at most once a second, because each change may cost the
+    /// listener a new encoder. A withheld change is reported with the next RTCP report or at the
+    /// next deadline.
     fn tell_loss(&mut self, turn: &mut Turn<'_>) {
         let percent = self.parts.shared.stats.loss_percent.load(Ordering::Relaxed);
         if percent != self.loss_percent && turn.now >= self.loss_told + LOSS_INTERVAL {
@@ -204,5 +205,5 @@ impl Peer {
     }
 }
 
-/// Shortest time between two reported changes of the loss. Clients report every few seconds.
+/// Shortest time between two reported changes of the loss. Clients send a report every few seconds.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! One client's connection: the core's peer connection, and the rules around it.
+//! One client's connection: the WebRTC core's peer connection, and the rules around it.
 //!
 //! The network thread calls in with a datagram, a packet, a command or a deadline, each with the
 //! time. The results (datagrams, events, a new deadline, the peer's end) are left in the
@@ -64,33 +64,34 @@ use restart::{
 pub struct Peer {
     parts: PeerParts,
     remote: Credentials,
-    /// The only transceiver, which gives access to the state of DTLS.
+    /// Id of the receiver of the only transceiver, through which the state of DTLS can be read.
     receiver: Option<RTCRtpReceiverId>,
     versions: u32,
 
     stage: Stage,
     /// Whether a pair of the present ICE session is selected.
     ice: bool,
-    /// The previous ICE session, while media goes over its pair.
+    /// The previous ICE session, kept until the present one has selected a pair.
     former: Option<FormerSession>,
-    /// ICE restarts that wait until the core is back from an earlier restart.
+    /// ICE restarts that wait until the negotiator has finished an earlier one.
     restarts_to_come: VecDeque<(NewSession, Reply)>,
-    /// User fragments of ended sessions, until they are removed from the routes.
+    /// User fragments of ended ICE sessions, until they are removed from the routes.
     retired: Vec<String>,
     /// Whether the client has been silent long enough to be reported as disconnected.
     silent: bool,
     path: PathMigration,
-    /// When a check was last answered from the address that media goes to.
+    /// When the client last answered a check from the address that media goes to.
     consent: Instant,
-    /// Addresses that authenticated, oldest first.
+    /// Addresses from which the client has authenticated, oldest first.
     addresses: Vec<SocketAddr>,
-    /// Addresses of other clients from which this client's checks came.
+    /// Addresses that other clients use, from which checks of this client came.
     claims: Vec<SocketAddr>,
-    /// A nomination that waits for our own check to succeed.
+    /// A nomination by the client, with its source address, that waits until our own check of that
+    /// address succeeds.
     nomination: Option<(SocketAddr, Vec<u8>)>,
-    /// Transaction of the last check that was answered.
+    /// Transaction id of the last check that the core answered.
     answered: Option<[u8; 12]>,
-    /// DTLS datagrams that came before a pair was selected, or while the core was away.
+    /// DTLS datagrams that came before a pair was selected, or while the negotiator had the core.
     early: Vec<(SocketAddr, BytesMut)>,
     handshake: Handshake,
     /// Rate limiter of the client's candidates.
@@ -101,7 +102,7 @@ pub struct Peer {
     checks: RateLimit,
     /// Rate limiter of messages on the data channel.
     texts: RateLimit,
-    /// Floor releases admitted beyond the message limit.
+    /// Decides which floor releases are admitted beyond the message rate limit.
     releases: channel::Releases,
     /// Rate limiter of the client's new addresses.
     moves: RateLimit,
@@ -109,29 +110,31 @@ pub struct Peer {
     reports: RtcpReports,
 
     control: Option<RTCDataChannelId>,
-    /// Memory that the core keeps for the data channels that the client has opened so far.
+    /// Memory, in bytes, that the core keeps for the data channels that the client has opened so
+    /// far.
     channel_bytes: usize,
-    /// Loss reported last, in percent, and when.
+    /// The loss that was last reported as an event, in percent, and when.
     loss_percent: u8,
     loss_told: Instant,
     /// Rate limiter of the client's RTCP packets.
     control_packets: RateLimit,
-    /// Keying material of both directions.
+    /// The SRTP keying material in use, for both directions.
     keys: Option<SecretVec>,
 
     last_timeout: Instant,
-    /// When the core is due to check the path next.
+    /// When the core should send its next check of the path.
     check_due: Instant,
-    /// When a check of a settled path was last sent, and how many were skipped since.
+    /// When a check of a settled path was last sent, and how many checks were left out so far.
     checked: Instant,
     needless: usize,
-    /// Until when the core's own deadlines are followed, because something is going on.
+    /// Until this time the deadlines of the core are followed, because SCTP or DTLS may have work
+    /// to do.
     brisk_until: Instant,
     deadline: Instant,
     fate: Option<Reason>,
 }
 
-/// The parts that a peer is made of.
+/// The parts from which a peer is built.
 pub(super) struct PeerParts {
     pub(super) participant: ParticipantId,
     pub(super) core: Core,
@@ -139,7 +142,7 @@ pub(super) struct PeerParts {
     pub(super) local_addresses: LocalAddresses,
     pub(super) sending: RtpSender,
     pub(super) receiving: RtpReceiver,
-    /// Where the DTLS handshake puts the SRTP keying material.
+    /// Where the SRTP keying material of the DTLS handshake is captured.
     pub(super) material: Arc<KeyMaterial>,
     pub(super) cname: String,
     pub(super) shared: Arc<RtcpState>,
@@ -155,16 +158,16 @@ pub(super) struct PeerParts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Built, or started at this time and looking for a path.
+    /// ICE has not found a path yet; the peer was built, or started, at this time.
     Connecting(Instant),
-    /// A path was found at this time; DTLS is in progress.
+    /// ICE has found a path and DTLS is in progress; the peer was started at this time.
     Handshaking(Instant),
-    /// Media flows.
+    /// DTLS is complete and media can flow.
     Up,
 }
 
 impl Peer {
-    /// Builds a peer that waits to be started.
+    /// Builds a peer that has not been started.
     pub(super) fn new(now: Instant, mut parts: PeerParts) -> Peer {
         let connection = parts.core.connection();
         let receiver = connection.and_then(|connection| connection.get_receivers().next());
@@ -221,27 +224,27 @@ impl Peer {
         self.parts.participant
     }
 
-    /// Our user fragment in the present ICE session.
+    /// Our ICE user fragment in the present ICE session.
     pub(super) fn ufrag(&self) -> &str {
         &self.parts.local.ufrag
     }
 
-    /// Addresses that have authenticated.
+    /// The addresses from which the client has sent a check or answer with valid ICE credentials.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// When [`Peer::timeout`] is to be called next.
+    /// When [`Peer::timeout`] should be called next.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Why the peer has to be removed; `None` if it has not ended.
+    /// Why the peer has to be removed; `None` as long as it should stay.
     pub(super) fn fate(&self) -> Option<Reason> {
         self.fate
     }
 
-    /// Processes DTLS from a validated address.
+    /// Processes a DTLS datagram from a validated address; it waits if the core cannot take it yet.
     pub(super) fn dtls(&mut self, from: SocketAddr, datagram: &[u8], turn: &mut Turn<'_>) {
         if is_hostile_dtls(datagram) {
             return self.dropped(Dropped::HostileDtls);
@@ -261,7 +264,7 @@ impl Peer {
         self.note_dtls(turn);
     }
 
-    /// Gives a DTLS datagram to the core, unless it must be withheld.
+    /// Gives a DTLS datagram to the core, unless [`Handshake`] says that it must be withheld.
     fn read_dtls(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         if self.stage == Stage::Up {
             if !self.handshake.withholds_when_up(datagram) {
@@ -273,7 +276,7 @@ impl Peer {
         }
     }
 
-    /// Gives a received datagram to the core.
+    /// Passes a received datagram to the core.
     fn read(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         let message = TaggedBytesMut {
             now,
@@ -288,13 +291,13 @@ impl Peer {
         self.with_core(|core| core.handle_read(message));
     }
 
-    /// Gives the core a message to send.
+    /// Passes a message, such as an RTCP report, to the core, which encrypts and sends it.
     fn write(&mut self, message: RTCMessage, now: Instant) {
         let message = TaggedRTCMessage { now, message };
         self.with_core(|core| core.handle_write(message));
     }
 
-    /// Runs `act` on the core; counts a drop if that fails or the core is away.
+    /// Runs `act` on the core; counts a drop if `act` fails or the negotiator has the core.
     fn with_core<E>(&mut self, act: impl FnOnce(&mut RTCPeerConnection) -> Result<(), E>) {
         let done = self.parts.core.connection().map(act);
         if done.is_none_or(|done| done.is_err()) {
@@ -302,14 +305,14 @@ impl Peer {
         }
     }
 
-    /// Gives the core an input now, or once it is back.
+    /// Gives the core an input; if the negotiator has the core, the input waits.
     fn give(&mut self, given: CoreInput) {
         if self.parts.core.give(given).is_err() {
             self.dropped(Dropped::Core);
         }
     }
 
-    /// Processes all output of the core after an input, then sets the new deadline.
+    /// Collects all output of the core after an input, and sets the peer's new deadline.
     fn drain(&mut self, turn: &mut Turn<'_>) {
         while let Some(event) = self.poll(Protocol::poll_event) {
             self.on_event(event, turn);
@@ -324,7 +327,8 @@ impl Peer {
         self.deadline = self.next_deadline(turn.now);
     }
 
-    /// Collects the datagrams that the core sends, and notes its checks and answers.
+    /// Collects the datagrams that the core wants to send, and notes the checks and answers among
+    /// them.
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.poll(Protocol::poll_write) {
             let addressed = datagram.transport.peer_addr;
@@ -350,19 +354,19 @@ impl Peer {
         }
     }
 
-    /// Polls the core; `None` while it is away.
+    /// Polls the core with `next`; `None` while the negotiator has the core.
     fn poll<T>(&mut self, next: impl FnOnce(&mut RTCPeerConnection) -> Option<T>) -> Option<T> {
         self.parts.core.connection().and_then(next)
     }
 
-    /// The receiver of the only transceiver, unless the core is away.
+    /// The receiver of the only transceiver; `None` while the negotiator has the core.
     fn receiver(&mut self) -> Option<RTCRtpReceiver<'_>> {
         let id = self.receiver?;
         self.parts.core.connection()?.rtp_receiver(id)
     }
 
-    /// Whether a path check follows another so closely that it tells nothing new: the core answers
-    /// each of a client's checks with a check of its own.
+    /// Whether a check of a settled path can be left out, because it follows another too closely to
+    /// tell anything new. The core answers each check of the client with a check of its own.
     fn is_needless(&mut self, to: SocketAddr, turn: &Turn<'_>) -> bool {
         let settled = self.stage == Stage::Up && self.ice && turn.now >= self.brisk_until;
         if !settled || !self.path.is_selected(to) {
@@ -397,8 +401,8 @@ impl Peer {
         }
     }
 
-    /// Polls the state of DTLS: the core has no event for its end, and none for its beginning while
-    /// ICE is silent.
+    /// Polls the state of DTLS. The core has no event for the end of DTLS, and none for its
+    /// completion while ICE is silent.
     fn note_dtls(&mut self, turn: &mut Turn<'_>) {
         let state = self
             .receiver()
@@ -420,7 +424,8 @@ impl Peer {
     }
 }
 
-/// The context of a call: the time, the key of the peer in the table, and where output goes.
+/// The context of one call of a peer: the time, the peer's key in the table, and where its output
+/// goes.
 pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     pub(super) key: usize,
@@ -428,39 +433,39 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Notes a sent check whose answer is expected from `to`.
+    /// Notes that a check was sent, so that the answer from `to` will be routed to this peer.
     fn expect(&mut self, transaction: [u8; 12], to: SocketAddr) {
         let key = self.key;
         self.out.checks.push((transaction, Asked { key, to }));
     }
 }
 
-/// Most DTLS datagrams kept until a pair is selected or the core is back: a ClientHello, its
-/// repetitions, and a fragmented second flight.
+/// Most DTLS datagrams kept until the core can take them: a ClientHello, its repetitions, and a
+/// fragmented second flight.
 const MAX_EARLY_DATAGRAMS: usize = 8;
 
-/// How long the core's deadlines are followed after an event: SCTP and DTLS may have to repeat
+/// How long after an event the deadlines of the core are followed: SCTP and DTLS may have to repeat
 /// datagrams.
 const BRISK: Duration = Duration::from_secs(5);
 
 /// Shortest time between checks of a settled path: half the consent interval (RFC 7675, section
-/// 5.1), so that no client waits twice as long for a check as it should: the smallest hang up after
-/// 10 s.
+/// 5.1). If checks were left out for longer, a client could wait twice that interval, and the
+/// smallest clients hang up after 10 s without a check.
 const CHECK_SPACING: Duration = Duration::from_millis(2_500);
 
-/// Connectivity checks a client may send at once, and the interval of further ones: several times
-/// ICE's own pace (RFC 8445, section 14). The core's work grows with the checks of the last four
-/// seconds.
+/// Number of connectivity checks that a client may send at once, and the interval at which one more
+/// is allowed: several times ICE's own pace (RFC 8445, section 14). The core's work grows with the
+/// number of checks in the last four seconds.
 const CHECKS_AT_ONCE: u32 = 200;
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// RTCP packets decrypted at once, and the interval of further ones: 50 a second. Clients send one
-/// every few seconds, and a few in a row when they begin and end.
+/// Number of a client's RTCP packets that are decrypted at once, and the interval at which one more
+/// is: 50 a second. Clients send one every few seconds, and a few in a row when they begin and end.
 const CONTROL_PACKETS_AT_ONCE: u32 = 50;
 const CONTROL_PACKET_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Data-channel messages passed on at once, and the interval of further ones: twice the
-/// conference's own limit, so that the conference can warn the client; all clients share the ring
-/// to the conference.
+/// Number of a client's data-channel messages that are passed on at once, and the interval at which
+/// one more is: twice the conference's own limit, so that the conference can warn the client. The
+/// limit protects the ring to the conference, which all clients share.
 const TEXTS_AT_ONCE: u32 = 40;
 const TEXT_INTERVAL: Duration = Duration::from_millis(50);

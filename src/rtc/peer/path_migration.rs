@@ -1,10 +1,10 @@
 //! Path migration: follows a client whose address changes within one ICE session.
 //!
-//! The core selects a pair once per ICE session. A client whose address changes (a NAT mapping
-//! expires, a modem reconnects) may not notice, and the smallest clients never restart ICE: they
-//! only keep checking. So when the selected address no longer answers and another one does, media
-//! goes to the new address, and the core is shown datagrams from the new address as if they came
-//! from the old one.
+//! The WebRTC core selects a pair once per ICE session. A client whose address changes (a NAT
+//! mapping expires, a modem reconnects) may not notice, and the smallest clients never restart ICE:
+//! they only keep sending checks. So when the selected address no longer answers and another one
+//! does, media goes to that other address. The core still believes in the selected address: it is
+//! shown datagrams from the new address as if they came from the selected one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,14 +12,16 @@ use std::time::Duration;
 /// The addresses of one client between which its path may migrate.
 #[derive(Debug, Default)]
 pub(super) struct PathMigration {
-    /// The address that the core has selected.
+    /// The client's address in the pair that the core has selected.
     selected: Option<SocketAddr>,
-    /// The address that media went to when ICE was restarted, until the core selects a new pair.
+    /// The address that media went to when ICE was restarted; used until the core selects a new
+    /// pair.
     former: Option<SocketAddr>,
-    /// The address that the client has moved to.
+    /// The address that the client has moved to, if it no longer uses the selected one.
     moved: Option<SocketAddr>,
-    /// Whether the client has just sent a check from the selected address; the core's next check
-    /// goes there, and not to the address that the client moved to.
+    /// Whether the client has just sent a check from the selected address after it moved away. The
+    /// core's next check then goes to the selected address, not to the one that the client moved
+    /// to.
     calls_back: bool,
 }
 
@@ -29,7 +31,8 @@ impl PathMigration {
         self.moved.or(self.selected).or(self.former)
     }
 
-    /// Notes an ICE restart: media keeps its address until the core selects a new pair.
+    /// Notes an ICE restart: media keeps its address until the core selects a pair of the new
+    /// session.
     pub(super) fn restart(&mut self) {
         *self = PathMigration {
             former: self.address(),
@@ -42,7 +45,7 @@ impl PathMigration {
         self.selected == Some(address)
     }
 
-    /// Notes the core's selection; a new selection replaces a migration.
+    /// Notes the address that the core has selected; a newly selected address ends a migration.
     pub(super) fn select(&mut self, address: SocketAddr) {
         if self.selected != Some(address) {
             *self = PathMigration {
@@ -52,10 +55,13 @@ impl PathMigration {
         }
     }
 
-    /// Notes that `from` has answered a check, `silent` after the last answer from the address that
-    /// media goes to; returns whether the client has moved to `from`.
+    /// Notes that the client has answered a check from `from`; returns whether media moves to
+    /// `from`.
     ///
-    /// Only an address that was checked and answered with the client's password can get media.
+    /// Media moves if the address that it goes to has not answered for [`MOVE_AFTER`]. Only an
+    /// address from which a check of ours was answered with the client's password can get media.
+    ///
+    /// - `silent`: time since the last answer from the address that media goes to.
     pub(super) fn answered(&mut self, from: SocketAddr, silent: Duration) -> bool {
         let moves = self.selected.is_some() && self.address() != Some(from) && silent >= MOVE_AFTER;
         if moves {
@@ -64,26 +70,29 @@ impl PathMigration {
         moves
     }
 
-    /// Notes a check from `from`; returns whether the client had moved away from there. Then one
-    /// check of ours may go to `from`: the core's checks go to the client's new address, so `from`
-    /// could never answer otherwise.
+    /// Notes a check of the client from `from`; returns whether `from` is the selected address,
+    /// from which the client had moved away.
+    ///
+    /// Then one check of the core may go to `from`. Otherwise `from` could never answer, because
+    /// the core's checks are redirected to the address that the client moved to.
     pub(super) fn asked_from(&mut self, from: SocketAddr) -> bool {
         self.calls_back = self.moved.is_some() && self.is_selected(from);
         self.calls_back
     }
 
-    /// Notes that the core has processed that check.
+    /// Notes that the core has processed the client's check, so that later checks are redirected
+    /// again.
     pub(super) fn was_called_back(&mut self) {
         self.calls_back = false;
     }
 
-    /// Whether a check of the core goes to the selected address, although the client has moved
-    /// away.
+    /// Whether a check of the core to `to` must not be redirected, because the client has just sent
+    /// a check from the selected address; true for one check only.
     pub(super) fn calls_back(&mut self, to: SocketAddr) -> bool {
         self.is_selected(to) && std::mem::take(&mut self.calls_back)
     }
 
-    /// The address to show the core as the source of a datagram.
+    /// Returns the source address that the core is shown for a datagram from `from`.
     pub(super) fn inward(&self, from: SocketAddr) -> SocketAddr {
         match (self.moved, self.selected) {
             (Some(moved), Some(selected)) if moved == from => selected,
@@ -91,8 +100,8 @@ impl PathMigration {
         }
     }
 
-    /// The destination of a datagram that the core sends, unless it answers one: answers go to
-    /// their request's source.
+    /// Returns where a datagram goes that the core sends to `to`. Not for answers to checks, which
+    /// go to the source of the check.
     pub(super) fn outward(&self, to: SocketAddr) -> SocketAddr {
         match (self.moved, self.selected) {
             (Some(moved), Some(selected)) if selected == to => moved,
@@ -101,8 +110,8 @@ impl PathMigration {
     }
 }
 
-/// Silence after which a path may migrate: longer than from one path check to the answer of the
-/// next, so at least one was lost.
+/// Time without an answer after which media may move to another address: longer than from one path
+/// check to the answer of the next, so that at least one check or answer was lost.
 const MOVE_AFTER: Duration = Duration::from_secs(7);
 
 #[cfg(test)]
@@ -144,7 +153,7 @@ mod tests {
         path.restart();
         path.restart();
         assert_eq!(path.address(), Some(at(2)));
-        // The new session's checks are not redirected.
+        // The core's checks of the new session are not redirected.
         assert_eq!((path.inward(at(2)), path.outward(at(1))), (at(2), at(1)));
         assert!(
             !path.answered(at(3), MOVE_AFTER),

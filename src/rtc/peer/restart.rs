@@ -1,11 +1,12 @@
 //! ICE restarts (RFC 8445, section 9): the former session carries media until the new one has a
 //! pair.
 //!
-//! The core forgets the former session at once, and with it the path for DTLS and RTCP; both
-//! protocols repeat their datagrams. RTP bypasses the core and continues: to the former pair's
-//! address, and from every address that has authenticated. This module answers checks of the former
-//! session, so that the client keeps its pair as well. The former session ends when the new one has
-//! selected a pair, or when the client's consent has expired.
+//! At a restart the WebRTC core forgets the former session at once, and with it the path for DTLS
+//! and RTCP; both protocols repeat their datagrams. RTP bypasses the core and continues: it is sent
+//! to the address of the former pair, and accepted from every address from which the client has
+//! authenticated. This module answers checks of the former session, so that the client keeps its
+//! pair as well. The former session ends when the new one has selected a pair, or with the peer
+//! when the client's consent has expired.
 //!
 //! The core negotiates the new session on another thread
 //! ([`Negotiator`](super::super::negotiator::Negotiator)).
@@ -25,7 +26,7 @@ use super::super::stun;
 use super::{BRISK, Peer, Turn};
 use crate::rate_limit::RetryAfter;
 
-/// The ICE session whose pair carries media until the new session has a pair.
+/// An ICE session that was restarted; its pair carries media until the new session has a pair.
 #[derive(Debug)]
 pub(super) struct FormerSession {
     local: Credentials,
@@ -38,16 +39,18 @@ impl FormerSession {
         &self.local.ufrag
     }
 
-    /// Whether a check belongs to the former session.
+    /// Whether a check with this user name belongs to the former session.
     pub(super) fn is_asked(&self, username: (&[u8], &[u8])) -> bool {
         username == (self.local.ufrag.as_bytes(), self.remote.ufrag.as_bytes())
     }
 }
 
 impl Peer {
-    /// Begins an ICE restart: takes out the core, which negotiates on another thread and comes back
-    /// with [`Peer::end_restart`]. Until then the present session continues. `None` if the restart
-    /// is refused, in which case `reply` gets the reason, or if it waits for an earlier restart.
+    /// Begins an ICE restart; returns the core, for the negotiator to negotiate the new session.
+    ///
+    /// The core comes back with [`Peer::end_restart`]; until then the present session continues.
+    /// Returns `None` if the restart is refused, in which case `reply` gets the reason, or if it
+    /// has to wait for an earlier restart.
     pub(in crate::rtc) fn begin_restart(
         &mut self,
         session: NewSession,
@@ -66,7 +69,7 @@ impl Peer {
         self.next_restart(turn)
     }
 
-    /// Begins the next waiting restart, if the core is present.
+    /// Begins the next waiting restart; `None` if none waits or the negotiator still has the core.
     pub(in crate::rtc) fn next_restart(&mut self, turn: &Turn<'_>) -> Option<(Negotiation, Reply)> {
         if self.parts.core.is_away() {
             return None;
@@ -98,13 +101,13 @@ impl Peer {
         Some((negotiation, reply))
     }
 
-    /// Whether the peer waits for the core in `negotiated`.
+    /// Whether this peer has lent the core in `negotiated`.
     pub(in crate::rtc) fn awaits(&self, negotiated: &Negotiated) -> bool {
         self.parts.core.is_away() && self.parts.local.ufrag == negotiated.ufrag
     }
 
-    /// Puts the core back and begins the new session; returns our new credentials, whose user
-    /// fragment is [`Peer::ufrag`] from now on.
+    /// Takes the core back from the negotiator and begins the new session; returns our new
+    /// credentials, whose user fragment is [`Peer::ufrag`] from now on.
     ///
     /// # Errors
     ///
@@ -134,7 +137,7 @@ impl Peer {
         negotiated.local.ok_or(RestartError::Refused)
     }
 
-    /// Continues the present session after the core is back.
+    /// Continues the present session with the core, after the core has refused to restart.
     fn go_on(&mut self, turn: &mut Turn<'_>) {
         if self.ice {
             self.handshake.resume(turn.now);
@@ -152,7 +155,7 @@ impl Peer {
         if self.ice {
             self.former = Some(replaced);
         } else {
-            // The replaced session never had a pair: media still uses the pair of the session
+            // The replaced session never had a pair, so media still uses the pair of the session
             // before it.
             self.retired.push(replaced.local.ufrag);
         }
@@ -162,8 +165,8 @@ impl Peer {
         self.brisk_until = now + BRISK;
     }
 
-    /// Selects the candidates that the rate limit allows. Known addresses of the client cost
-    /// nothing, because no stranger is checked there.
+    /// Returns those of `candidates` that the rate limit allows. Known addresses of the client do
+    /// not count against it, because no check goes to a stranger there.
     pub(super) fn within_budget(
         &mut self,
         candidates: &[RemoteCandidate],
@@ -180,9 +183,9 @@ impl Peer {
         allowed
     }
 
-    /// Ends the former session, because the new one has a pair.
+    /// Ends the former session, if there is one, because the new session has a pair.
     ///
-    /// The pair was checked just now, so the client consents to media there.
+    /// The new pair was checked just now, so the client consents to media there.
     pub(super) fn end_former_session(&mut self, now: Instant) {
         if let Some(former) = self.former.take() {
             self.retired.push(former.local.ufrag);
@@ -190,7 +193,8 @@ impl Peer {
         }
     }
 
-    /// Whether a check belongs to the former session, is authentic and comes from a known address.
+    /// Whether a check belongs to the former session, is authentic and comes from a known address
+    /// of the client.
     pub(super) fn is_of_former_session(
         &self,
         head: &StunHead<'_>,
@@ -205,7 +209,7 @@ impl Peer {
         })
     }
 
-    /// Answers a check of the former session, so that the client keeps that pair.
+    /// Answers a check of the former session, so that the client keeps the session's pair.
     pub(in crate::rtc) fn answer_former_session(
         &mut self,
         head: &StunHead<'_>,
@@ -222,12 +226,13 @@ impl Peer {
         }
     }
 
-    /// Takes a user fragment that no longer belongs to this peer; `None` if none is left.
+    /// Takes a user fragment of an ended session, to be removed from the routes; `None` if none is
+    /// left.
     pub(in crate::rtc) fn take_retired(&mut self) -> Option<String> {
         self.retired.pop()
     }
 
-    /// Our user fragments that still belong to this peer.
+    /// All our user fragments by which the routes may find this peer.
     pub(in crate::rtc) fn ufrags(&self) -> impl Iterator<Item = &str> {
         let former = self.former.as_ref().map(FormerSession::ufrag);
         let retired = self.retired.iter().map(String::as_str);
@@ -235,14 +240,14 @@ impl Peer {
     }
 }
 
-/// ICE restarts allowed at once, and the interval of further ones. A client in trouble retries
-/// every few seconds. Each costs as much CPU as some hundred packets, though not on the network
-/// thread.
+/// Number of ICE restarts that a client may request at once, and the interval at which one more is
+/// allowed. A client in trouble retries every few seconds. Each restart costs as much CPU as some
+/// hundred packets, though not on the network thread.
 pub(super) const RESTARTS_AT_ONCE: u32 = 5;
 pub(super) const RESTART_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Candidates checked at once, over all restarts of a session, and the interval of further ones.
-/// Each costs up to seven checks to an address that the client may have forged. A client on the
-/// move has a few new candidates every minute.
+/// Number of candidates that are checked at once, over all restarts of a connection, and the
+/// interval at which one more is. Each costs up to seven checks to an address that the client may
+/// have forged. A moving client has a few new candidates every minute.
 pub(super) const CANDIDATES_AT_ONCE: u32 = 60;
 pub(super) const CANDIDATE_INTERVAL: Duration = Duration::from_secs(3);

@@ -11,10 +11,10 @@ use super::super::handle::{Reason, RtcEvent};
 use super::Peers;
 
 impl Peers {
-    /// Writes `packet` for each participant in `to` that is connected.
+    /// Queues `packet`, encrypted, for each participant in `to` that is connected.
     ///
-    /// A panic ends only the peer it happened on. Sending changes no other state of a peer, so that
-    /// no deadline has to be updated.
+    /// A panic ends only the peer on which it happened. Sending a packet changes no deadline of a
+    /// peer.
     pub(in crate::rtc) fn send(&mut self, to: &[ParticipantId], packet: &OutPacket, now: Instant) {
         let mut next = 0;
         while next < to.len() {

@@ -25,18 +25,18 @@ use super::sdp::Credentials;
 use super::timers::Timers;
 use super::turn_output::TurnOutput;
 
-/// The table of all peers.
+/// All peers, found by participant, by user fragment, by address or by a check in flight.
 pub(super) struct Peers {
     entries: Slab<Entry>,
     keys: ParticipantMap,
     routes: Routes,
     timers: Timers,
     metrics: Arc<RtcMetrics>,
-    /// Output of the peers that the thread has not handed on yet.
+    /// Output of the peers that the network thread has not sent or passed on yet.
     pub(super) out: TurnOutput,
 }
 
-/// One peer, and its earliest entry among the deadlines.
+/// One peer, and the time of its earliest entry in the queue of deadlines.
 struct Entry {
     peer: Box<Peer>,
     queued: Instant,
@@ -60,7 +60,7 @@ impl Peers {
         self.keys.keys().copied().collect()
     }
 
-    /// When [`Peers::serve_deadlines`] is to be called next.
+    /// When [`Peers::serve_deadlines`] should be called next; `None` if there is no peer.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.timers.next()
     }
@@ -82,14 +82,14 @@ impl Peers {
         self.with(key, now, |peer, turn| peer.start(turn));
     }
 
-    /// Closes a peer without reporting an event.
+    /// Closes and removes a participant's peer, if there is one, without reporting an event.
     pub(super) fn close(&mut self, participant: ParticipantId, now: Instant) {
         if let Some(&key) = self.keys.get(&participant) {
             self.remove(key, now);
         }
     }
 
-    /// Begins an ICE restart of a peer; returns its core, which is to negotiate.
+    /// Begins an ICE restart of a participant's peer; returns the peer's core, for the negotiator.
     pub(super) fn begin_restart(
         &mut self,
         participant: ParticipantId,
@@ -97,15 +97,15 @@ impl Peers {
         reply: Reply,
         now: Instant,
     ) -> Option<(Negotiation, Reply)> {
-        // Without such a peer the reply is dropped, which tells the caller.
+        // If there is no such peer, `reply` is dropped, which tells the caller.
         let begun = self.with_participant(participant, now, |peer, turn| {
             peer.begin_restart(session, reply, turn)
         });
         begun.flatten()
     }
 
-    /// Begins the restart that has waited for an earlier one; returns the core that is to
-    /// negotiate.
+    /// Begins the next waiting restart of a participant's peer; returns the peer's core, for the
+    /// negotiator.
     pub(super) fn next_restart(
         &mut self,
         participant: ParticipantId,
@@ -114,7 +114,7 @@ impl Peers {
         self.with_participant(participant, now, |peer, turn| peer.next_restart(turn))?
     }
 
-    /// Gives a peer its negotiated core back; returns our new credentials.
+    /// Gives a negotiated core back to its peer; returns our new credentials.
     pub(super) fn end_restart(
         &mut self,
         negotiated: Negotiated,
@@ -133,14 +133,14 @@ impl Peers {
             self.routes.add_ufrag(&local.ufrag, key);
             return Ok(local);
         }
-        // The peer has ended during the restart, in whichever session it had at that moment.
+        // The peer has ended during the restart; it may have been in either session at that moment.
         for ufrag in before {
             self.routes.remove_ufrag(&ufrag);
         }
         local
     }
 
-    /// Passes a datagram to the peer it belongs to, if any.
+    /// Passes a datagram to the peer it belongs to; drops it if there is none.
     pub(super) fn dispatch(&mut self, from: SocketAddr, datagram: &mut [u8], now: Instant) {
         match classify(datagram) {
             None => self.metrics.count(Dropped::Malformed),
@@ -159,7 +159,7 @@ impl Peers {
         }
     }
 
-    /// Runs `act` on the peer that an address belongs to.
+    /// Runs `act` on the peer that the address `from` belongs to; counts a drop if there is none.
     fn with_address(
         &mut self,
         from: SocketAddr,
@@ -172,8 +172,8 @@ impl Peers {
         }
     }
 
-    /// Routes a check by our user fragment, from any address, and an answer by our transaction and
-    /// the address that was checked.
+    /// Passes a check or an answer to its peer. A check is routed by our user fragment in it, from
+    /// any address; an answer by our transaction id and the address that was checked.
     fn dispatch_check(
         &mut self,
         head: &StunHead<'_>,
@@ -208,10 +208,10 @@ impl Peers {
                 });
                 return;
             }
-            // A check can have a forged source address, and this one is another client's media
-            // address. An answer cannot: it names a transaction that only the owner of the address
-            // has seen. So the check is answered and checked back, and the address changes owners
-            // when that check is answered.
+            // The source address of a check can be forged, and media of another client goes to this
+            // address. The source of an answer cannot: the answer contains a transaction id that
+            // only the owner of the address has seen. So the check is answered and the address is
+            // checked in turn; the address changes owners when the client answers from there.
             Check::NewAddress if head.class == StunClass::Request && is_held => {
                 if !entry.peer.claim(from, now) {
                     return self.metrics.count(Dropped::Addresses);
@@ -236,14 +236,15 @@ impl Peers {
         });
     }
 
-    /// Serves the peers whose deadline has come.
+    /// Calls the peers whose deadline has come.
     pub(super) fn serve_deadlines(&mut self, now: Instant) {
         while let Some((at, key)) = self.timers.pop_due(now) {
             let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.queued == at) else {
                 continue;
             };
             let deadline = entry.peer.deadline();
-            // Later than any queued deadline, so that one of the two branches queues it again.
+            // Later than any deadline in the queue, so that one of the two branches queues the peer
+            // again.
             entry.queued = now + NEVER;
             if deadline <= now {
                 self.with(key, now, |peer, turn| peer.timeout(turn));
@@ -264,8 +265,8 @@ impl Peers {
         self.with(key, now, act)
     }
 
-    /// Runs `act` on a peer, then handles the results: expected checks, the next deadline, the
-    /// peer's end.
+    /// Runs `act` on a peer, then handles the results: routes for the sent checks, the next
+    /// deadline, and the removal of a peer that has ended.
     ///
     /// A panic of the core on one peer's input ends only that peer.
     fn with<R>(
@@ -324,7 +325,7 @@ impl Peers {
             .peers
             .store(self.entries.len() as u64, Ordering::Relaxed);
         let out = &mut self.out;
-        // The core may have just panicked on this peer.
+        // Closing calls the core, which may have just panicked on this peer.
         let closed = catch_unwind(AssertUnwindSafe(move || {
             peer.close(&mut Turn { now, key, out })
         }));
@@ -335,7 +336,7 @@ impl Peers {
     }
 }
 
-/// A time beyond every deadline.
+/// Added to the present time, gives a time beyond every deadline.
 const NEVER: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]

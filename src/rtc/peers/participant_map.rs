@@ -8,7 +8,7 @@ use mixer::ParticipantId;
 /// Maps a participant's id to its key in the table of peers.
 pub(super) type ParticipantMap = HashMap<ParticipantId, usize, BuildHasherDefault<IdHasher>>;
 
-/// Hashes ids, which the server itself chose, so that no client can cause collisions.
+/// Hashes participant ids. The server itself chooses the ids, so no client can cause collisions.
 #[derive(Default)]
 pub(super) struct IdHasher(u64);
 
@@ -23,11 +23,12 @@ impl Hasher for IdHasher {
         self.0 = (self.0 ^ u64::from(id)).wrapping_mul(GOLDEN);
     }
 
-    /// Multiplication mixes bits upwards, while a hash table uses both ends of the hash.
+    /// Multiplication spreads bits upwards, while a hash table uses both the upper and the lower
+    /// bits, so rotate the product.
     fn finish(&self) -> u64 {
         self.0.rotate_left(32)
     }
 }
 
-/// An odd number near 2^64 divided by the golden ratio (Fibonacci hashing).
+/// 2^64 divided by the golden ratio, as an odd number (Fibonacci hashing).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

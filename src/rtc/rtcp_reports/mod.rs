@@ -20,23 +20,24 @@ use super::rtp_sender::RtpSender;
 #[derive(Debug)]
 pub(super) struct RtcpReports {
     next: Instant,
-    /// When a report is due even without losses.
+    /// Time of the next regular report, which is sent even if no packet is lost.
     regular: Instant,
-    /// Packets sent and received when a report was last due.
+    /// Number of packets sent and received when a regular report was last due.
     before: (u64, u64),
-    /// Whether no packets had been sent or received then.
+    /// Whether no packet had been sent or received since the report before, when a report was last
+    /// due.
     quiet: bool,
-    /// When the last report was sent.
+    /// When a report was last sent.
     last: Instant,
-    /// Packets sent when the last two reports were sent.
+    /// Number of packets that had been sent at the last two reports.
     sent: [u64; 2],
-    /// The client's last sender report: its SSRC, the middle 32 bits of its time stamp, and its
+    /// The client's last sender report: its SSRC, the middle 32 bits of its NTP time stamp, and its
     /// arrival time.
     heard: Option<(u32, u32, Instant)>,
 }
 
 impl RtcpReports {
-    /// Starts without anything to report.
+    /// Creates the state before any packet; the first report is due at `now`.
     pub(super) fn new(now: Instant) -> RtcpReports {
         RtcpReports {
             next: now,
@@ -49,18 +50,18 @@ impl RtcpReports {
         }
     }
 
-    /// When [`RtcpReports::due`] is to be called next; `None` while no media flows and an
-    /// occasional call is enough.
+    /// Returns when [`RtcpReports::due`] should be called next; `None` while no media flows, when
+    /// an occasional call is enough.
     pub(super) fn next(&self) -> Option<Instant> {
         (!self.quiet).then_some(self.next)
     }
 
-    /// Notes a sender report of the client.
+    /// Notes a sender report of the client; `stamp` is the middle 32 bits of its NTP time stamp.
     pub(super) fn heard(&mut self, ssrc: u32, stamp: u32, now: Instant) {
         self.heard = Some((ssrc, stamp, now));
     }
 
-    /// Returns the compound packet to send now, if one is due.
+    /// Returns the compound packet to send now; `None` if no report is due.
     pub(super) fn due(
         &mut self,
         sending: &RtpSender,
@@ -100,8 +101,8 @@ impl RtcpReports {
         ])
     }
 
-    /// Builds a sender report, or a receiver report if we have sent nothing since the report before
-    /// the last (RFC 3550, section 6.4).
+    /// Builds the first packet of the compound: a sender report, or a receiver report if we have
+    /// sent no media since the report before the last (RFC 3550, section 6.4).
     fn first(
         &mut self,
         sending: &RtpSender,
@@ -130,7 +131,7 @@ impl RtcpReports {
     }
 }
 
-/// Converts to NTP time: seconds since 1900 and their fraction (RFC 3550, section 4).
+/// Converts a time to NTP form: seconds since 1900, and their fraction (RFC 3550, section 4).
 fn ntp_time(now: SystemTime) -> u64 {
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -140,8 +141,8 @@ fn ntp_time(now: SystemTime) -> u64 {
     seconds << 32 | fraction
 }
 
-/// A source description with only the canonical name, which every compound packet needs (RFC 3550,
-/// section 6.1).
+/// Builds a source description with only the canonical name, which every compound packet needs (RFC
+/// 3550, section 6.1).
 pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
     SourceDescription {
         chunks: vec![SourceDescriptionChunk {
@@ -158,9 +159,10 @@ pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
 /// feedback, and what browsers use for audio.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Report interval while packets are lost: a sender that supports FEC (RFC 7587, `useinbandfec`)
-/// starts it when it learns of the loss. Within the limits of RFC 4585, section 3.5, for sessions
-/// with feedback: a report of some 100 bytes is less than a twentieth of the thinnest stream.
+/// Report interval while packets are lost. A client that supports FEC (RFC 7587, `useinbandfec`)
+/// turns it on when it learns of the loss. The interval keeps the limits of RFC 4585, section 3.5,
+/// for sessions with feedback: a report of some 100 bytes is less than a twentieth of the thinnest
+/// stream.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Report interval while no media flows.

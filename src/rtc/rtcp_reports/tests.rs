@@ -22,7 +22,7 @@ struct World {
     client: Context,
 }
 
-/// The report that was sent, if any.
+/// The first packet of the report that was sent, if any.
 #[derive(Debug)]
 enum Said {
     Nothing,

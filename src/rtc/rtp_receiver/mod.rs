@@ -1,7 +1,7 @@
-//! One client's incoming RTP: decrypted in place and passed to the mixer at once.
+//! One client's incoming RTP, which is decrypted in place and passed to the mixer at once.
 //!
-//! The client may change its SSRC at any time; the core's tracks, which know one SSRC per section,
-//! are not used.
+//! The client may change its SSRC at any time. The core's tracks know only one SSRC per media
+//! section, so they are not used.
 
 use std::time::{Duration, Instant};
 
@@ -21,15 +21,15 @@ use crate::rate_limit::{Rate, RateLimit};
 pub(super) struct RtpReceiver {
     config: ReceiveConfig,
     decryptor: Option<Decryptor>,
-    /// Statistics of the most recent SSRC.
+    /// Reception statistics of the client's most recent SSRC.
     reception: Option<ReceptionStats>,
-    /// Rate limiter of packets to the mixer.
+    /// Rate limiter of the packets that are passed to the mixer.
     rate: RateLimit,
     received: u64,
     received_bytes: u64,
 }
 
-/// Settings of an RTP receiver.
+/// Settings of an [`RtpReceiver`].
 pub(super) struct ReceiveConfig {
     pub(super) participant: ParticipantId,
     /// The codec that the client sends.
@@ -58,13 +58,13 @@ impl RtpReceiver {
         }
     }
 
-    /// Sets the key for decrypting further packets.
+    /// Sets the key with which packets are decrypted from now on.
     ///
     /// Set-up only (allocates).
     ///
     /// # Errors
     ///
-    /// If the key does not have the length of its profile.
+    /// Returns an error if the key does not have the length of its profile.
     pub(super) fn set_key(
         &mut self,
         crypto: &dyn RTCCrypto,
@@ -74,12 +74,12 @@ impl RtpReceiver {
         Ok(())
     }
 
-    /// Number of authentic packets, and of their payload bytes.
+    /// Number of authentic packets, and number of their payload bytes.
     pub(super) fn received(&self) -> (u64, u64) {
         (self.received, self.received_bytes)
     }
 
-    /// Statistics of the most recent SSRC.
+    /// Reception statistics of the client's most recent SSRC; `None` before the first packet.
     pub(super) fn reception(&mut self) -> Option<&mut ReceptionStats> {
         self.reception.as_mut()
     }
@@ -90,7 +90,7 @@ impl RtpReceiver {
     ///
     /// # Errors
     ///
-    /// The reason why the packet was dropped.
+    /// Returns the reason why the packet was dropped.
     pub(super) fn take(
         &mut self,
         datagram: &mut [u8],
@@ -102,7 +102,8 @@ impl RtpReceiver {
         let end = decryptor
             .open(datagram, head.length_bytes, head.ssrc, head.sequence)
             .ok_or(Dropped::Srtp)?;
-        // Count only authentic packets: forged packets must not use up the client's rate.
+        // Only authentic packets are counted, so that forged packets cannot use up the client's
+        // rate.
         if !self.rate.passes(now) {
             return Err(Dropped::PacketRate);
         }
@@ -135,7 +136,7 @@ impl RtpReceiver {
             arrival: crate::clock::at(now),
             packet: Packet {
                 seq: Seq(head.sequence),
-                // Multiplying a wrapping clock keeps its wraparound at the same instant.
+                // Multiplying the wrapping clock keeps the instant of its wraparound.
                 time: RtpTime(head.time.wrapping_mul(self.config.codec.samples_per_unit())),
                 ssrc: head.ssrc,
                 marker: head.marker,
@@ -149,9 +150,9 @@ impl RtpReceiver {
     }
 }
 
-/// Packets a client may send at once, and the interval of further ones: 500 a second. The shortest
-/// Opus packets (2.5 ms) come 400 times a second, and a second's worth may arrive at once after a
-/// stall.
+/// Number of packets that a client may send at once, and the interval at which one more is allowed:
+/// 500 a second. The shortest Opus packets (2.5 ms) come 400 times a second, and a second's worth
+/// may arrive at once after the network has stalled.
 const PACKETS_AT_ONCE: u32 = 500;
 const PACKET_INTERVAL: Duration = Duration::from_millis(2);
 

@@ -134,12 +134,12 @@ fn rtp_receiver_limits_a_clients_packets_without_counting_forged_packets() {
         while line.inbound.pop().is_ok() {}
         taken
     };
-    // The shortest possible packets, for half a minute.
+    // The shortest possible packets (2.5 ms), for half a minute.
     for packet in 0..12_000u32 {
         let now = start + packet * Duration::from_micros(2_500);
         assert_eq!(sent_at(&mut line, now, false), Ok(()), "{packet}");
     }
-    // Then an unlimited flood for a second.
+    // Then a second of packets at an unlimited rate.
     let start = start + Duration::from_secs(60);
     let mut results = Vec::new();
     for packet in 0..20_000u32 {

@@ -1,7 +1,7 @@
 //! One client's outgoing RTP stream: sequence numbers, clock offset and header (RFC 3550, section
 //! 5.1), written and encrypted in the send buffer.
 //!
-//! One payload goes to many clients; this module does only what differs per client.
+//! One payload goes to many clients; this module does only the work that differs per client.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,11 +18,11 @@ use super::srtp::{Encryptor, MasterKey};
 /// Sends the RTP stream of one client.
 pub struct RtpSender {
     config: SendConfig,
-    /// The next sequence number until there are keys; then the encryptor counts.
+    /// The next sequence number until a key is set; after that the encryptor counts.
     first: u16,
     clock: Clock,
     encryptor: Option<Encryptor>,
-    /// Media time at which the last packet ends.
+    /// Media time at which the last packet's audio ends.
     due: u32,
     sent: Sent,
 }
@@ -30,9 +30,9 @@ pub struct RtpSender {
 /// Settings of an outgoing RTP stream.
 #[derive(Debug, Clone, Default)]
 pub struct SendConfig {
-    /// The SSRC.
+    /// The SSRC of the stream.
     pub ssrc: u32,
-    /// The codec that is sent.
+    /// The codec of the stream.
     pub codec: Codec,
     /// The client's payload type for the codec.
     pub payload_type: u8,
@@ -49,19 +49,19 @@ pub struct Sent {
     pub packets: u64,
     /// Number of payload bytes sent.
     pub payload_bytes: u64,
-    /// RTP time in the header of the last packet, and the time at which it was sent.
+    /// RTP time in the header of the last packet, and when the packet was sent.
     pub last: Option<(u32, Instant)>,
 }
 
 impl RtpSender {
-    /// Builds a stream with random start values (RFC 3550, section 5.1). Sends nothing until it has
-    /// keys.
+    /// Builds a stream with random start values (RFC 3550, section 5.1). It sends nothing until a
+    /// key is set.
     pub fn new(config: SendConfig) -> RtpSender {
         RtpSender {
             clock: Clock::new(config.codec),
             config,
-            // The lower half of the range: a receiver that starts with the second packet must not
-            // see a wraparound.
+            // The first sequence number is in the lower half of the range: a receiver that misses
+            // the first packet must not see a wraparound.
             first: rand::random::<u16>() >> 1,
             encryptor: None,
             due: 0,
@@ -69,23 +69,23 @@ impl RtpSender {
         }
     }
 
-    /// The SSRC.
+    /// The SSRC of the stream.
     pub fn ssrc(&self) -> u32 {
         self.config.ssrc
     }
 
-    /// Counters of the stream.
+    /// The packets and bytes sent so far.
     pub fn sent(&self) -> &Sent {
         &self.sent
     }
 
-    /// Sets the key for encrypting further packets. Sequence numbers continue.
+    /// Sets the key with which packets are encrypted from now on. Sequence numbers continue.
     ///
     /// Set-up only (allocates).
     ///
     /// # Errors
     ///
-    /// If the key does not have the length of its profile.
+    /// Returns an error if the key does not have the length of its profile.
     pub fn set_key(
         &mut self,
         crypto: &dyn RTCCrypto,
@@ -103,7 +103,7 @@ impl RtpSender {
             .map_or(self.first, Encryptor::next_sequence)
     }
 
-    /// RTP time at `now`; `None` if nothing was sent yet.
+    /// Returns the stream's RTP time at `now`, for sender reports; `None` if nothing was sent yet.
     pub fn time_at(&self, now: Instant) -> Option<u32> {
         let (time, at) = self.sent.last?;
         let since = now.saturating_duration_since(at);
@@ -112,9 +112,10 @@ impl RtpSender {
         Some(time.wrapping_add(passed as u32))
     }
 
-    /// Adds the next packet to `out`, encrypted; returns false if there are no keys for it.
+    /// Appends `packet` to `out`, encrypted; returns false if no key is set or the key may not be
+    /// used again.
     ///
-    /// Real-time: safe once `out` has its memory.
+    /// Real-time: safe, once the buffer of `out` has grown to its usual size.
     pub fn write(
         &mut self,
         packet: &OutPacket,
@@ -170,13 +171,13 @@ impl RtpSender {
     }
 }
 
-/// Converts the room's media time at 48 kHz to the stream's RTP time, which has a random offset
-/// (RFC 3550, section 5.1).
+/// Converts the room's media time, in 48 kHz samples, to the stream's RTP time, which has a random
+/// offset (RFC 3550, section 5.1).
 ///
-/// Converts differences: dividing a wrapping number would jump at its wraparound.
+/// Only differences are converted: dividing a wrapping number would jump at its wraparound.
 struct Clock {
     samples_per_unit: i32,
-    /// The last media time, and the stream's RTP time for it.
+    /// The last converted media time, and the RTP time of the stream for it.
     last: u32,
     time: u32,
 }
@@ -190,7 +191,7 @@ impl Clock {
         }
     }
 
-    /// RTP time of the stream at a media time, which is a multiple of 2.5 ms.
+    /// Returns the stream's RTP time for a media time that is a multiple of 2.5 ms.
     fn at(&mut self, media: u32) -> u32 {
         let passed = media.wrapping_sub(self.last) as i32 / self.samples_per_unit;
         self.time = self.time.wrapping_add(passed as u32);
@@ -207,7 +208,7 @@ struct Header<'a> {
     extensions: Extensions,
 }
 
-/// Lengths in bytes of a packet's header extensions, including their one-byte headers; 0 if absent.
+/// Lengths in bytes of a packet's header extensions, each with its one-byte header; 0 if absent.
 #[derive(Clone, Copy)]
 struct Extensions {
     levels_bytes: usize,
@@ -225,7 +226,7 @@ impl Extensions {
 }
 
 impl Header<'_> {
-    /// Fills `header`, which has the right length and is all zeroes.
+    /// Writes the header into `header`, which has the right length and contains only zeroes.
     fn write(&self, packet: &OutPacket, header: &mut [u8]) {
         let sources = packet.sources.ids();
         let extension_bytes = self.extensions.length_bytes();
@@ -257,23 +258,24 @@ impl Header<'_> {
     }
 }
 
-/// Whether sound is missing between media time `due` and `packet` within one talk-spurt, because a
-/// tick was skipped. In a pause nothing is missing: the room has moved its phase.
+/// Whether audio is missing between media time `due` and `packet` within a talk-spurt, because the
+/// room skipped a tick. At the start of a talk-spurt nothing is missing, because a room may shift
+/// its time grid in a pause.
 ///
-/// A gap in RTP time alone means that nobody talked, and a receiver plays silence or noise over it.
-/// A missing sequence number as well means loss, and the receiver conceals it.
+/// To a receiver, a gap in RTP time alone means that nobody talked, and it plays silence or noise.
+/// If a sequence number is missing as well, the gap means loss, and the receiver conceals it.
 fn skips_a_packet(due: u32, packet: &OutPacket) -> bool {
     let missing = packet.time.0.wrapping_sub(due);
     let sounds = !packet.sources.ids().is_empty();
     sounds && !packet.marker && (1..=MAX_CONCEALED_SAMPLES).contains(&missing)
 }
 
-/// Longest gap marked as loss, in samples: receivers conceal no longer ones. Also half the interval
-/// between two refreshes of a silent stream.
+/// Longest gap that is marked as loss, in samples: receivers do not conceal longer gaps. It is also
+/// half the interval at which a silent stream is refreshed.
 const MAX_CONCEALED_SAMPLES: u32 =
     (Duration::from_millis(200).as_millis() as u32) * (SAMPLE_RATE_HZ / 1_000);
 
-/// RTP version 2.
+/// RTP version 2, in the upper two bits of the first byte.
 const VERSION: u8 = 2 << 6;
 
 /// Packets that carry the MID extension: those of the first second. After that the receiver knows

@@ -15,7 +15,7 @@ const SALT: [u8; 14] = [9; 14];
 /// TOC byte of a CELT frame of 20 ms.
 const TOC: u8 = 31 << 3;
 
-/// An RTP sender whose output another SRTP implementation decrypts.
+/// An RTP sender, and another SRTP implementation that decrypts its output.
 struct Line {
     sending: RtpSender,
     far: Context,
@@ -208,7 +208,7 @@ fn rtp_clock_of_g711_is_continuous_over_every_wraparound() {
         ..config(b"0")
     });
     let mut before: Option<rtp::Packet> = None;
-    // The room's clock wraps meanwhile; a sixth of the wrapped value would jump there.
+    // The room's clock wraps around in this loop; a sixth of the wrapped value would jump.
     for step in 0..40u32 {
         let time = 0u32.wrapping_sub(20 * 960).wrapping_add(step * 960);
         let payload = Payload::copy_from(&[0xff; 160]).expect("short");

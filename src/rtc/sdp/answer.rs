@@ -1,4 +1,5 @@
-//! Writes SDP answers, line by line: each section has everything a client needs, and nothing else.
+//! Writes SDP answers, line by line; each section has everything that a client needs, and nothing
+//! else.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,24 +9,24 @@ use mixer::codec::Codec;
 use super::offer::{Section, SectionKind, URI_CSRC_LEVEL, URI_MID, URI_SSRC_LEVEL};
 use super::{Credentials, Offer};
 
-/// The server's part of an answer; the rest comes from the offer.
+/// The server's values for an answer; all other values come from the offer.
 #[derive(Debug)]
 pub(in crate::rtc) struct Answer<'a> {
     /// The server's ICE credentials.
     pub(in crate::rtc) credentials: &'a Credentials,
-    /// SHA-256 of the server's certificate.
+    /// SHA-256 fingerprint of the server's DTLS certificate.
     pub(in crate::rtc) fingerprint: &'a str,
     /// Addresses at which the server is reachable, best first; never empty.
     pub(in crate::rtc) addresses: &'a [SocketAddr],
-    /// `addresses` as values of `a=candidate` lines.
+    /// The same addresses as values of `a=candidate` lines.
     pub(in crate::rtc) candidates: &'a [String],
-    /// SSRC of the server's stream.
+    /// SSRC of the stream that the server sends.
     pub(in crate::rtc) ssrc: u32,
-    /// Canonical name of the server's stream (RFC 7022).
+    /// Canonical name (RFC 7022) of the stream that the server sends.
     pub(in crate::rtc) cname: &'a str,
-    /// Most bits per second the client should send, on average.
+    /// Most bits per second that the client should send on average; `None` for no limit.
     pub(in crate::rtc) max_average_bitrate_bps: Option<u32>,
-    /// Whether the client should send long packets of low bandwidth, without FEC.
+    /// Whether the client should send long packets of low bandwidth without FEC, to save bytes.
     pub(in crate::rtc) thrifty: bool,
     /// Longest data-channel message that may be sent to the server, in bytes.
     pub(in crate::rtc) max_message_bytes: u32,
@@ -36,8 +37,8 @@ pub(in crate::rtc) struct Answer<'a> {
 impl Answer<'_> {
     /// Writes the answer to `offer`.
     ///
-    /// Lines end in CRLF, and every answered section has the transport and all candidates: small
-    /// clients read only the section they need.
+    /// Lines end in CRLF. Every accepted section has the transport and all candidates, because
+    /// small clients read only the section they need.
     pub(in crate::rtc) fn write(&self, offer: &Offer) -> String {
         let mut sdp = String::with_capacity(2_048);
         self.write_session(&mut sdp, offer);
@@ -74,7 +75,7 @@ impl Answer<'_> {
     fn write_audio(&self, sdp: &mut String, offer: &Offer, section: &Section) {
         let pt = offer.payload_type;
         self.write_media_line(sdp, section, &pt.to_string());
-        // RFC 5761, section 5.1.1: only if the offer has it.
+        // RFC 5761, section 5.1.1: rtcp-mux only if the offer has it.
         if offer.rtcp_mux {
             sdp.push_str("a=rtcp-mux\r\n");
         }
@@ -102,8 +103,8 @@ impl Answer<'_> {
         self.write_transport(sdp, offer);
     }
 
-    /// Writes the Opus parameters we want to receive (RFC 7587, section 7): little of thrifty
-    /// clients, FEC of others.
+    /// Writes the Opus parameters that the server wants to receive (RFC 7587, section 7): few bytes
+    /// from thrifty clients, FEC from all others.
     fn write_opus(&self, sdp: &mut String, pt: u8) {
         let _ = write!(sdp, "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} ");
         sdp.push_str(match self.thrifty {
@@ -132,7 +133,8 @@ impl Answer<'_> {
     }
 
     fn write_data(&self, sdp: &mut String, offer: &Offer, section: &Section) {
-        // Before RFC 8841 the format was the port, and an attribute described it.
+        // Before RFC 8841 the format of the section was the SCTP port, and an attribute described
+        // it.
         let old = section.format.parse::<u16>().is_ok();
         let format = if old {
             section.format.as_str()
@@ -149,8 +151,8 @@ impl Answer<'_> {
         self.write_transport(sdp, offer);
     }
 
-    /// Writes `m=`, `c=` and `a=mid`, with the default candidate's address (RFC 8839, section
-    /// 4.2.1.2).
+    /// Writes `m=`, `c=` and `a=mid`; `c=` has the address of the default candidate (RFC 8839,
+    /// section 4.2.1.2).
     fn write_media_line(&self, sdp: &mut String, section: &Section, format: &str) {
         let default = self
             .addresses
@@ -193,11 +195,11 @@ impl Answer<'_> {
     }
 }
 
-/// Opus parameters for thrifty clients: 8 kHz of audio, as the smallest encoders have, and no FEC,
-/// which costs as much as the packets.
+/// Opus parameters asked of thrifty clients: 8 kHz of audio bandwidth, which the smallest encoders
+/// have, and no FEC, which costs as many bytes as the packets themselves.
 const THRIFTY_WISHES: &str = "maxplaybackrate=16000;usedtx=1";
 
-/// Packet time for thrifty clients, in ms: a third as many packets as with 20 ms.
+/// Packet time asked of thrifty clients, in milliseconds: a third as many packets as with 20 ms.
 const THRIFTY_PACKET_MS: u32 = 60;
 
 fn write_refused(sdp: &mut String, section: &Section) {
@@ -307,7 +309,7 @@ mod tests {
         }
     }
 
-    /// Lines that the answers to these offers contain.
+    /// Lines that the answers to the named offers contain.
     const DETAILS: &[(&str, &str)] = &[
         ("chrome", "a=group:BUNDLE 0 1\r\n"),
         ("chrome", "a=setup:active\r\n"),

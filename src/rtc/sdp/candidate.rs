@@ -1,26 +1,29 @@
-//! A client's ICE candidates (RFC 8839, section 5.1): which are used, and how the core gets them.
+//! A client's ICE candidates (RFC 8839, section 5.1): which are used, and how they are written for
+//! the core.
 
 use std::net::{IpAddr, SocketAddr};
 
 /// Most candidates used of one offer or message; the surplus is ignored (RFC 8445, section
 /// 6.1.2.5).
 ///
-/// Each costs up to seven checks to an address that anybody may have written there, so a join must
-/// not be a means to flood strangers. A client with more addresses is found by its own checks.
+/// Each costs up to seven checks to an address that a malicious client can choose freely, so a
+/// limit keeps a join from flooding strangers. A client with more addresses is still found, because
+/// it sends checks itself.
 pub const MAX_CANDIDATES: usize = 20;
 
-/// A usable candidate.
+/// A candidate of the client that the server can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemoteCandidate {
-    /// Address at which the client may be.
+    /// Address at which the client may be reachable.
     pub address: SocketAddr,
-    /// The priority that the client gives the address (RFC 8445, section 5.1.2).
+    /// The priority that the client gives the candidate (RFC 8445, section 5.1.2).
     pub priority: u32,
 }
 
-/// Formats the value of an `a=candidate` line for the core.
+/// Writes the candidate as the value of an `a=candidate` line for the core.
 ///
-/// Always as a host candidate: the core treats all types alike once it has the address.
+/// It is always written as a host candidate: the core treats all types alike once it has the
+/// address.
 impl std::fmt::Display for RemoteCandidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (ip, port) = (self.address.ip(), self.address.port());
@@ -28,15 +31,15 @@ impl std::fmt::Display for RemoteCandidate {
     }
 }
 
-/// Selects the usable candidates of `lines`, each address once, by falling priority, at most
+/// Returns the usable candidates in `lines`, each address once, by falling priority, at most
 /// [`MAX_CANDIDATES`].
 ///
-/// Usable candidates are UDP, component 1, with a literal unicast address. Addresses hidden by mDNS
-/// (RFC 8828) are found by the client's checks, and TCP is not served. `lines` may start with
-/// `a=candidate:`, `candidate:` or neither.
+/// A usable candidate is UDP, of component 1, with a literal unicast address. A client that hides
+/// its addresses by mDNS (RFC 8828) is found by its own checks; TCP is not supported. `lines` may
+/// start with `a=candidate:`, `candidate:` or neither.
 pub fn remote_candidates<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<RemoteCandidate> {
     let mut all: Vec<RemoteCandidate> = lines.into_iter().filter_map(parse).collect();
-    // The sort is stable: among equal priorities the client's order counts.
+    // The sort is stable: candidates of equal priority keep the client's order.
     all.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
     let mut used: Vec<RemoteCandidate> = Vec::new();
     for candidate in all {

@@ -1,10 +1,10 @@
 //! Chooses the codec of an answer: Opus, or else G.711 (RFC 3551) for clients that cannot afford
 //! Opus.
 //!
-//! Opus wherever it is offered, even in a later position: clients that support Opus list G.711 too,
-//! and Opus sounds better for an eighth of the bits. RFC 3264, section 6.1, lets the answerer
-//! choose; a client that does not want Opus omits it. Between the two laws the offer's order
-//! decides.
+//! Opus is chosen wherever it is offered, even in a later position: clients that support Opus list
+//! G.711 too, and Opus sounds better for an eighth of the bits. RFC 3264, section 6.1, lets the
+//! answerer choose; a client that does not want Opus omits it. Between PCMU and PCMA the offer's
+//! order decides.
 
 use mixer::codec::Codec;
 
@@ -17,8 +17,8 @@ pub(super) fn choose(section: &Lines<'_>, formats: &[&str]) -> Option<(Codec, u8
     opus.or_else(|| formats.iter().find_map(|format| g711(section, format)))
 }
 
-/// Whether a format is G.711: by its name, or without a name by payload type 0 or 8 (RFC 3551,
-/// section 6).
+/// Reads a G.711 format, given by its name, or without a name by payload type 0 or 8 (RFC 3551,
+/// section 6); `None` for any other format.
 fn g711(section: &Lines<'_>, format: &str) -> Option<(Codec, u8)> {
     let payload_type: u8 = format.parse().ok().filter(|&number| number < 128)?;
     let mut names = attributes_in(section, "rtpmap").filter_map(|map| {
@@ -64,7 +64,7 @@ mod tests {
         for (formats, chosen) in [
             (&["0", "8", "111"][..], Some((Codec::Opus, 111))),
             (&["13", "9", "0", "8"], Some((Codec::Pcmu, 0))),
-            // By the payload type alone.
+            // The payload type alone, without a name.
             (&["8", "0"], Some((Codec::Pcma, 8))),
             (&["97"], Some((Codec::Pcma, 97))),
             (&["98", "99", "9", "13", "18", "x", "-0", "300"], None),

@@ -1,23 +1,25 @@
-//! Writes the offer for the core: always of one shape, whatever the client wrote.
+//! Writes the offer that the WebRTC core gets: always of one shape, whatever offer the client
+//! wrote.
 
 use std::fmt::Write;
 
 use super::{Credentials, Offer, RemoteCandidate, Setup};
 
-/// Payload type of the audio in the core's offer: RTP bypasses the core, so any codec and number
+/// Payload type of the audio in the core's offer. RTP bypasses the core, so any codec and number
 /// will do.
 pub(in crate::rtc) const PLAIN_TYPE: u8 = 111;
 
-/// Placeholder fingerprint for the core. The core supports only one fingerprint, so its check is
-/// disabled, and [`Peer`](crate::rtc::Peer) compares the certificate with all of the offer's before
-/// the connection is used.
+/// Placeholder fingerprint in the core's offer. The core supports only one fingerprint, so its
+/// check is disabled; [`Peer`](crate::rtc::Peer) compares the certificate with all fingerprints of
+/// the client's offer before it uses the connection.
 const NO_FINGERPRINT: &str = "sha-256 00";
 
-/// Writes the core's offer: one audio section, data channels if the client has them, on one
-/// transport.
+/// Writes the offer for the core: one audio section, and data channels if the client has them, all
+/// on one transport.
 ///
-/// `credentials` and `candidates` are the client's present ones; after a restart they differ from
-/// those of `offer`. The audio's direction does not matter: RTP bypasses the core's transceivers.
+/// `credentials` and `candidates` are the client's present ones, which after a restart differ from
+/// those in `offer`. The direction of the audio does not matter, because RTP bypasses the core's
+/// transceivers.
 pub(in crate::rtc) fn plain_offer(
     offer: &Offer,
     credentials: &Credentials,

@@ -3,11 +3,12 @@
 
 use ring::digest;
 
-/// The certificates that the writer of a description may present; never empty.
+/// The fingerprints of the certificates that one side may present, from its description; never
+/// empty.
 ///
-/// A side that lists several certificates presents one of them, and may list each with several hash
-/// functions. One match is enough. SHA-1 and older hash functions are skipped, because certificates
-/// can be forged for them.
+/// A side may list several certificates, each with several hash functions, and presents one of
+/// them. One matching fingerprint is enough. SHA-1 and older hash functions are skipped, because
+/// certificates can be forged for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprints(Vec<Fingerprint>);
 
@@ -25,7 +26,7 @@ enum Hash {
 }
 
 impl Fingerprints {
-    /// Reads the values of `a=fingerprint` lines; `None` if none is usable.
+    /// Reads the values of `a=fingerprint` lines; `None` if no value can be used.
     ///
     /// Keeps at most `MAX_FINGERPRINTS` different fingerprints and ignores the others.
     pub fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Fingerprints> {
@@ -38,7 +39,7 @@ impl Fingerprints {
         (!known.is_empty()).then_some(Fingerprints(known))
     }
 
-    /// Whether a fingerprint matches this certificate (DER).
+    /// Whether one of the fingerprints is that of this certificate (DER).
     pub fn matches(&self, certificate: &[u8]) -> bool {
         self.0.iter().any(|fingerprint| {
             digest::digest(fingerprint.hash.algorithm(), certificate).as_ref() == fingerprint.value
@@ -66,7 +67,7 @@ impl Hash {
     }
 }
 
-/// Reads `sha-256 AB:CD:...`, in either case; `None` for other hash functions and wrong lengths.
+/// Parses `sha-256 AB:CD:...`, in either case; `None` for other hash functions and wrong lengths.
 fn read(line: &str) -> Option<Fingerprint> {
     let (name, value) = line.trim().split_once(' ')?;
     let mut all = Hash::ALL.into_iter();
@@ -89,7 +90,7 @@ mod tests {
 
     const CERTIFICATE: &[u8] = b"any bytes do";
 
-    /// The fingerprint line of a certificate.
+    /// Returns the value of the `a=fingerprint` line of a certificate.
     fn line(hash: Hash, certificate: &[u8]) -> String {
         let value = digest::digest(hash.algorithm(), certificate);
         let pairs: Vec<String> = value.as_ref().iter().map(|b| format!("{b:02X}")).collect();

@@ -1,4 +1,4 @@
-//! Splits SDP into lines, sections and attributes: the only grammar enforced, with its limits.
+//! Splits SDP into lines, sections and attributes, within limits. No other grammar is enforced.
 
 use super::error::OfferError;
 
@@ -8,7 +8,7 @@ pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 /// Most media sections of an offer; a browser with a camera and a screen has four.
 const MAX_SECTIONS: usize = 32;
 
-/// The lines of the session part or a media section, as type and value.
+/// The lines of the session part or of one media section, each as its type letter and its value.
 pub(super) type Lines<'a> = Vec<(u8, &'a str)>;
 
 /// Splits `sdp` into the session part and its media sections.
@@ -46,7 +46,7 @@ pub(super) fn sections(sdp: &str) -> Result<(Lines<'_>, Vec<Lines<'_>>), OfferEr
     Ok((session, media))
 }
 
-/// The value of the first attribute `name` in `lines`; empty for a flag.
+/// The value of the first attribute `name` in `lines`; empty if the attribute has no value.
 pub(super) fn attribute_in<'a>(lines: &[(u8, &'a str)], name: &str) -> Option<&'a str> {
     attributes_in(lines, name).next()
 }
@@ -69,7 +69,7 @@ pub(super) fn attributes_in<'a: 'b, 'b>(
         })
 }
 
-/// The value of the first attribute `name` anywhere in `sdp`; only for trusted text.
+/// The value of the first attribute `name` anywhere in `sdp`, which must be text of the core.
 pub(in crate::rtc) fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
     sdp.lines().find_map(|line| {
         let value = line

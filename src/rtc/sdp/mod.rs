@@ -1,10 +1,11 @@
-//! SDP: reads offers of any shape, writes answers, and writes the one plain offer that the core
-//! gets.
+//! SDP: reads clients' offers of any shape, writes answers, and writes the plain offer that the
+//! core gets.
 //!
-//! The client's text ends here. [`Offer::read`] extracts what is needed, within limits; the core
-//! gets an offer written from that, always of one shape; the answer is written from both. So the
-//! core's SDP code sees no hostile input, and no client depends on how the core words an answer.
-//! The client side treats servers' answers alike (`RemoteAnswer`).
+//! The client's text is used nowhere else. [`Offer::read`] extracts what is needed, within limits.
+//! The core gets an offer that is written from the extracted values and always has one shape; the
+//! answer is written from these values and from the core's. So the core's SDP code sees no hostile
+//! input, and no client depends on how the core writes an answer. The headless client treats
+//! servers' answers alike (`RemoteAnswer`).
 //!
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8839 (ICE), RFC 8842 (DTLS), RFC 9143 (BUNDLE), RFC 5761
 //! (rtcp-mux), RFC 8122 (fingerprints), RFC 8841 (data channels), RFC 7587 (Opus), RFC 3551
@@ -44,10 +45,10 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Accepts credentials that RFC 8839 allows; `None` for others.
+    /// Accepts credentials of the lengths and characters that RFC 8839 allows; `None` for others.
     pub fn new(ufrag: &str, pwd: &str) -> Option<Credentials> {
-        // Some clients use '-' or '_' besides the ICE characters; a ':' would break routing by user
-        // name.
+        // Some clients use '-' or '_' besides the characters that ICE allows. A ':' would break
+        // routing by user name.
         let tolerated = |text: &str| {
             text.bytes()
                 .all(|byte| byte.is_ascii_graphic() && byte != b':')
@@ -60,21 +61,21 @@ impl Credentials {
     }
 }
 
-/// Omits the password, so that it is never logged.
+/// Formats the user fragment only, so that no password is ever logged.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({})", self.ufrag)
     }
 }
 
-/// A client's update of its ICE candidates, from a trickle fragment (RFC 8840).
+/// A client's new ICE candidates, or its request for a restart, from a trickle fragment (RFC 8840).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IceUpdate {
     /// The user name fragment that the candidates belong to.
     pub ufrag: Option<String>,
     /// The password of `ufrag`; needed for a restart.
     pub pwd: Option<String>,
-    /// Candidate lines without `a=`.
+    /// Lines with the client's candidates, without `a=`.
     pub candidates: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Reads an offer: limits, checks, and everything an answer needs to know about it.
+//! Reads a client's SDP offer: checks it, and extracts everything that the answer needs.
 
 use mixer::codec::{Codec, ReceiverLimits};
 
@@ -8,33 +8,33 @@ use super::fingerprint::Fingerprints;
 use super::lexer::{Lines, attribute_in, attributes_in, sections};
 use super::{Credentials, codec, opus};
 
-/// An offer that can be answered.
+/// A client's offer that the server can answer, as far as the server uses it.
 #[derive(Debug, Clone)]
 pub struct Offer {
     /// The client's ICE credentials.
     pub credentials: Credentials,
     /// Whether the client is an ICE-lite agent, which only answers checks.
     pub ice_lite: bool,
-    /// The certificates the client may present.
+    /// The fingerprints of the certificates that the client may present.
     pub fingerprints: Fingerprints,
-    /// Which side starts DTLS.
+    /// Which side starts DTLS, according to the offer.
     pub setup: Setup,
-    /// The client's usable candidates.
+    /// The client's candidates that the server can use.
     pub candidates: Vec<RemoteCandidate>,
-    /// The codec of the answer, in both directions.
+    /// The codec that the answer chooses, for both directions.
     pub codec: Codec,
     /// The client's payload type for the codec.
     pub payload_type: u8,
-    /// Direction of the audio from the client's view.
+    /// Direction of the audio, as the client states it.
     pub direction: Direction,
-    /// The limits that the client sets for the stream it receives.
+    /// The limits that the client sets for the stream that it receives.
     pub limits: ReceiverLimits,
-    /// Header extensions that both sides support.
+    /// Ids of the RTP header extensions that both sides support.
     pub extensions: Extensions,
     /// Longest data-channel message the client accepts, in bytes (RFC 8841, section 6.1); 0 means
     /// any length.
     pub max_message_bytes: u32,
-    /// The media sections in their order, with how each is answered.
+    /// The media sections in the offer's order, with how each is answered.
     pub(super) sections: Vec<Section>,
     /// Whether RTP and RTCP may share a port (RFC 5761).
     pub rtcp_mux: bool,
@@ -43,24 +43,24 @@ pub struct Offer {
     pub(super) bundle: Vec<String>,
     /// Whether the client trickles candidates (RFC 8838).
     pub(super) trickles: bool,
-    /// Whether the client follows RFC 8445 and nominates regularly (section 10).
+    /// Whether the client has the ICE option `ice2` (RFC 8445, section 10), so nominates regularly.
     pub(super) ice2: bool,
 }
 
 /// Which side starts DTLS (RFC 8842, section 5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
-    /// The answerer chooses.
+    /// `actpass`: the answerer chooses.
     ActPass,
-    /// The client starts.
+    /// `active`: the client starts.
     Active,
-    /// The server has to start.
+    /// `passive`: the server has to start.
     Passive,
 }
 
 impl Setup {
-    /// Whether the server starts DTLS, which it does if allowed (RFC 5763, section 5): the server
-    /// knows first that there is a path, and a client that learns of it later would start later.
+    /// Whether the server starts DTLS, which it does whenever it may (RFC 5763, section 5): the
+    /// server is the first to know that there is a path, so a client would start later.
     pub fn server_starts(self) -> bool {
         self != Setup::Active
     }
@@ -69,13 +69,13 @@ impl Setup {
 /// Direction of audio, from the view of the side that states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Sends and receives.
+    /// `sendrecv`: the side sends and receives.
     SendRecv,
-    /// Sends only.
+    /// `sendonly`: the side only sends.
     SendOnly,
-    /// Receives only.
+    /// `recvonly`: the side only receives.
     RecvOnly,
-    /// Neither sends nor receives.
+    /// `inactive`: the side neither sends nor receives.
     Inactive,
 }
 
@@ -100,7 +100,7 @@ impl Direction {
         matches!(self, Direction::SendRecv | Direction::RecvOnly)
     }
 
-    /// The name of the SDP attribute.
+    /// The name of the direction's SDP attribute.
     pub const fn name(self) -> &'static str {
         match self {
             Direction::SendRecv => "sendrecv",
@@ -118,22 +118,23 @@ impl Direction {
     ];
 }
 
-/// Ids of the RTP header extensions (RFC 8285) that the client offers in a useful direction.
+/// Ids of the RTP header extensions (RFC 8285) that the client offers in a direction that the
+/// server can use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// RFC 9143: the section that a packet belongs to, in both directions.
+    /// Identifier of the packet's media section (RFC 9143), in both directions.
     pub mid: Option<u8>,
-    /// RFC 6464: the client's level, towards the server.
+    /// Audio level of the client (RFC 6464), from the client to the server.
     pub ssrc_level: Option<Extension>,
-    /// RFC 6465: levels of the contributors, towards the client.
+    /// Audio levels of the contributors (RFC 6465), from the server to the client.
     pub csrc_level: Option<Extension>,
 }
 
-/// A header extension: its id, and whether the offer states a direction that the answer has to
+/// An RTP header extension: its id, and whether the offer states a direction that the answer has to
 /// mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extension {
-    /// The id, 1..=14, the range of the one-byte header.
+    /// The id, 1..=14: the range that the one-byte header form allows.
     pub id: u8,
     /// Whether the offer limits the extension to one direction.
     pub directed: bool,
@@ -147,7 +148,7 @@ pub(super) struct Section {
     pub(super) media: String,
     /// Transport of the `m=` line, to be repeated in the answer.
     pub(super) protocol: String,
-    /// First format, to be repeated if the section is refused.
+    /// First format of the `m=` line, to be repeated in the answer if the section is refused.
     pub(super) format: String,
     pub(super) mid: Option<String>,
 }
@@ -164,11 +165,11 @@ pub(super) enum SectionKind {
 }
 
 impl Offer {
-    /// Reads an offer.
+    /// Reads an offer, within the limits of this module.
     ///
     /// # Errors
     ///
-    /// Returns an [`OfferError`], which depends only on `sdp`.
+    /// Returns an [`OfferError`]; the result depends only on `sdp`.
     pub fn read(sdp: &str) -> Result<Offer, OfferError> {
         let (session, media) = sections(sdp)?;
         let (audio, codec, payload_type) = find_audio(&media)?;
@@ -199,7 +200,7 @@ impl Offer {
         })
     }
 
-    /// Whether data channels are offered.
+    /// Whether the offer has data channels that the server accepts.
     pub fn has_data(&self) -> bool {
         self.sections
             .iter()
@@ -216,8 +217,8 @@ impl Offer {
     }
 }
 
-/// The parts that describe the audio's transport: its own section first, then others, then the
-/// session.
+/// The parts of an offer that can describe the audio's transport: the audio section first, then
+/// other sections, then the session part.
 struct Transport<'a>(Vec<&'a Lines<'a>>);
 
 impl<'a> Transport<'a> {
@@ -237,13 +238,13 @@ impl<'a> Transport<'a> {
         Transport([audio, session].into_iter().chain(bundled).collect())
     }
 
-    /// The first value of an attribute.
+    /// The first value of an attribute in these parts.
     fn first(&self, name: &str) -> Option<&'a str> {
         let mut sections = self.0.iter();
         sections.find_map(|lines| attribute_in(lines, name))
     }
 
-    /// All values of an attribute.
+    /// All values of an attribute in these parts.
     fn all(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
         let sections = self.0.iter();
         sections.flat_map(move |lines| attributes_in(lines, name))
@@ -266,7 +267,7 @@ impl<'a> Transport<'a> {
     fn setup(&self) -> Result<Setup, OfferError> {
         match self.first("setup") {
             Some("actpass") => Ok(Setup::ActPass),
-            // The meaning of an offer without a setup attribute (RFC 4145, section 4).
+            // An offer without a setup attribute means `active` (RFC 4145, section 4).
             None | Some("active") => Ok(Setup::Active),
             Some("passive") => Ok(Setup::Passive),
             Some(_) => Err(OfferError::Unsupported {
@@ -283,7 +284,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// The audio's direction, which the session part may state for all sections.
+/// Reads the direction of the audio; the session part may state it for all sections.
 fn direction(audio: &Lines<'_>, session: &Lines<'_>) -> Direction {
     let of = |lines: &Lines<'_>| {
         let mut all = Direction::ALL.into_iter();
@@ -294,8 +295,8 @@ fn direction(audio: &Lines<'_>, session: &Lines<'_>) -> Direction {
         .unwrap_or(Direction::SendRecv)
 }
 
-/// Finds the first audio section that offers a known codec over DTLS-SRTP; returns its index, codec
-/// and payload type.
+/// Finds the first audio section over DTLS-SRTP that offers a supported codec; returns its index,
+/// the codec and the payload type.
 fn find_audio(media: &[Lines<'_>]) -> Result<(usize, Codec, u8), OfferError> {
     let mut error = OfferError::NoAudio;
     for (index, lines) in media.iter().enumerate() {
@@ -320,7 +321,8 @@ fn find_audio(media: &[Lines<'_>]) -> Result<(usize, Codec, u8), OfferError> {
     Err(error)
 }
 
-/// Splits the `m=` line into media, port and transport, and its formats.
+/// Splits the `m=` line into its media, port and transport, and its formats; `None` if it is too
+/// short.
 fn media_line<'a>(lines: &Lines<'a>) -> Option<([&'a str; 3], Vec<&'a str>)> {
     let (_, line) = lines.first()?;
     let mut words = line.split_ascii_whitespace();
@@ -328,12 +330,12 @@ fn media_line<'a>(lines: &Lines<'a>) -> Option<([&'a str; 3], Vec<&'a str>)> {
     Some((head, words.collect()))
 }
 
-/// The identifier of a section.
+/// The identifier (`a=mid`) of a section, if it has one.
 fn mid<'a>(lines: &Lines<'a>) -> Option<&'a str> {
     attribute_in(lines, "mid").filter(|mid| !mid.is_empty())
 }
 
-/// Identifiers of the BUNDLE group with the audio section; empty if it is in none.
+/// Identifiers of the BUNDLE group that contains the audio section; empty if there is none.
 fn bundle_of(session: &Lines<'_>, audio: &Lines<'_>) -> Vec<String> {
     let Some(audio) = mid(audio) else {
         return Vec::new();
@@ -349,9 +351,9 @@ fn bundle_of(session: &Lines<'_>, audio: &Lines<'_>) -> Vec<String> {
     bundle.map(str::to_owned).collect()
 }
 
-/// Decides how each section is answered. Only the audio's transport exists, so data channels on
-/// another one are refused (RFC 9143, section 7.3), as are those with a closed association (RFC
-/// 8841, section 9.4: port 0).
+/// Decides how each section is answered. The server has only the audio's transport, so data
+/// channels on another transport are refused (RFC 9143, section 7.3), and so are data channels with
+/// a closed SCTP association (RFC 8841, section 9.4: port 0).
 fn read_sections(
     media: &[Lines<'_>],
     audio: usize,
@@ -369,7 +371,7 @@ fn read_sections(
         let data_taken = sections
             .iter()
             .any(|section| section.kind == SectionKind::Data);
-        // libpeer omits the format; DTLS/SCTP has only ever carried data channels.
+        // The client libpeer omits the format; DTLS/SCTP has only ever carried data channels.
         let is_data = name == "application"
             && protocol.contains("DTLS/SCTP")
             && mid.is_some_and(|mid| bundle.iter().any(|bundled| bundled == mid))
@@ -390,13 +392,13 @@ fn read_sections(
     Ok(sections)
 }
 
-/// The port of the client's SCTP association: before RFC 8841 the format was the port.
+/// The port of the client's SCTP association; before RFC 8841 the format was the port.
 fn sctp_port(lines: &Lines<'_>, formats: &[&str]) -> Option<u32> {
     let port = attribute_in(lines, "sctp-port").or(formats.first().copied());
     port.and_then(|port| port.parse().ok())
 }
 
-/// The longest data-channel message the client accepts, or the default if the offer states none.
+/// The longest data-channel message that the client accepts; the default if the offer states none.
 fn max_message(media: &[Lines<'_>], sections: &[Section]) -> u32 {
     let data = sections
         .iter()
@@ -405,10 +407,10 @@ fn max_message(media: &[Lines<'_>], sections: &[Section]) -> u32 {
         .unwrap_or(DEFAULT_MESSAGE_BYTES)
 }
 
-/// The fault of a description without a fingerprint that can be checked.
+/// Error text for a description without a fingerprint that can be checked.
 pub(super) const NO_FINGERPRINT: &str = "no DTLS fingerprint with sha-256, sha-384 or sha-512";
 
-/// Default of RFC 8841, section 6.1.
+/// Longest data-channel message if the offer states none (RFC 8841, section 6.1), in bytes.
 const DEFAULT_MESSAGE_BYTES: u32 = 65_536;
 
 /// Reads `a=extmap:<id>[/<direction>] <uri>` (RFC 8285, section 5).
@@ -423,7 +425,7 @@ fn read_extensions(lines: &Lines<'_>) -> Extensions {
             Some((number, direction)) => (number, Some(direction)),
             None => (number, None),
         };
-        // We write only the one-byte header, whose ids end at 14.
+        // The server writes only the one-byte header form, whose ids end at 14.
         let Some(id) = number.parse().ok().filter(|id| (1..=14).contains(id)) else {
             continue;
         };

@@ -33,8 +33,8 @@ pub(in crate::rtc::sdp) fn read(name: &str) -> Offer {
     Offer::read(sdp).expect("readable")
 }
 
-/// Expected values of each offer: payload type, direction, DTLS role, data channels, candidates,
-/// user fragment.
+/// Values that must be read from each fixture offer: its name, payload type, direction, DTLS role,
+/// whether it has data channels, number of candidates, user fragment.
 const UNDERSTOOD: [(&str, u8, Direction, Setup, bool, usize, &str); 12] = [
     (
         "chrome",
@@ -219,7 +219,7 @@ fn sdp_offer_limits_describe_what_the_client_can_receive() {
     assert!(read("firefox").limits.stereo);
 }
 
-/// The bare offer with `from` replaced by `to`.
+/// Reads the bare fixture offer with the text `from` replaced by `to`.
 fn changed(from: &str, to: &str) -> Result<Offer, OfferError> {
     let bare = include_str!("../../../tests/offers/bare.sdp");
     assert!(bare.contains(from), "{from}");
@@ -295,7 +295,7 @@ fn sdp_offer_that_cannot_be_served_is_refused_with_its_reason() {
     }
 }
 
-/// The text of `OfferError::Unsupported`.
+/// Returns the text of the `OfferError::Unsupported` in `result`.
 fn unsupported(result: Result<Offer, OfferError>) -> &'static str {
     match result {
         Err(OfferError::Unsupported { what }) => what,

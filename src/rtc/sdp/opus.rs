@@ -1,4 +1,4 @@
-//! Opus in an offer (RFC 7587): its payload type, and the limits of the receiving client.
+//! Opus in an offer (RFC 7587): its payload type, and the limits that the receiving client sets.
 
 use mixer::codec::ReceiverLimits;
 
@@ -15,16 +15,17 @@ pub(super) fn payload_type(section: &Lines<'_>, formats: &[&str]) -> Option<u8> 
     })
 }
 
-/// Whether a codec name is `opus/48000/2`, the only form of RFC 7587, section 7, or lacks the
-/// channels.
+/// Whether a codec name is `opus/48000/2`, the only form that RFC 7587, section 7, allows, or is
+/// the same without the channels.
 fn is_opus(codec: &str) -> bool {
     let codec = codec.trim().to_ascii_lowercase();
     codec == "opus/48000/2" || codec == "opus/48000"
 }
 
-/// Reads the receiver's limits from the format's `a=fmtp` and the section's packet times.
+/// Reads the limits that the client sets for the stream it receives, from the format's `a=fmtp` and
+/// the section's packet times.
 ///
-/// Values outside the ranges of RFC 7587, section 6.1, and unknown parameters are ignored.
+/// Values outside of the ranges of RFC 7587, section 6.1, and unknown parameters are ignored.
 pub(super) fn limits(section: &Lines<'_>, payload_type: u8) -> ReceiverLimits {
     let mut limits = ReceiverLimits::default();
     let fmtp = attributes_in(section, "fmtp").filter_map(|line| {
@@ -60,7 +61,8 @@ pub(super) fn limits(section: &Lines<'_>, payload_type: u8) -> ReceiverLimits {
     limits
 }
 
-/// Reads a packet time in milliseconds, 2.5 to 120; fractions are rounded up.
+/// Reads the packet time attribute `name`, 2.5 to 120 ms; fractions of a millisecond are rounded
+/// up.
 fn packet_time(section: &Lines<'_>, name: &str) -> Option<u32> {
     let ms: f32 = attribute_in(section, name)?.parse().ok()?;
     (2.5..=120.0).contains(&ms).then(|| ms.ceil() as u32)

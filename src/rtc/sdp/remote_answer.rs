@@ -1,4 +1,4 @@
-//! Reads a server's answer to an offer of our own client.
+//! Reads a server's answer to an offer of the headless client.
 //!
 //! An answer has the grammar of an offer and is read as one. The client's WebRTC stack then gets an
 //! answer written from the result, always of one shape: servers may put the transport's attributes
@@ -15,7 +15,7 @@ use super::lexer::{attribute_in, attributes_in, sections};
 use super::offer::{NO_FINGERPRINT, SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
 use super::{Fingerprints, Offer};
 
-/// A usable answer of a server.
+/// An answer that the headless client can use.
 #[derive(Debug, Clone)]
 pub struct RemoteAnswer {
     read: Offer,
@@ -26,20 +26,21 @@ pub struct RemoteAnswer {
     ssrc: Option<u32>,
     /// Port of the server's SCTP association.
     sctp_port: u16,
-    /// Ids of the header extensions for our level and for the contributors' levels.
+    /// Ids of the header extensions for the client's own level (RFC 6464) and for the contributors'
+    /// levels (RFC 6465).
     levels: [Option<u8>; 2],
 }
 
 /// Why a server's answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AnswerError {
-    /// The answer is not SDP.
+    /// The answer is not valid SDP.
     #[error("the server's answer is not valid SDP (RFC 8866)")]
     Unparsable,
     /// No audio section accepts Opus.
     #[error("the server's answer accepts no Opus audio")]
     NoAudio,
-    /// The answer is well-formed, but has something this client cannot handle.
+    /// The answer is valid SDP, but this client does not support something in it.
     #[error("the server's answer cannot be used: {what}")]
     Unsupported {
         /// The reason, as a clause that follows a colon.
@@ -48,10 +49,10 @@ pub enum AnswerError {
 }
 
 impl RemoteAnswer {
-    /// Reads a server's answer.
+    /// Reads a server's answer to an offer of the headless client.
     ///
     /// # Errors
-    /// Returns an [`AnswerError`], which depends only on `sdp`.
+    /// Returns an [`AnswerError`]; the result depends only on `sdp`.
     pub fn read(sdp: &str) -> Result<RemoteAnswer, AnswerError> {
         let read = Offer::read(sdp).map_err(|error| match error {
             OfferError::NoAudio | OfferError::NoCodec => AnswerError::NoAudio,
@@ -83,7 +84,8 @@ impl RemoteAnswer {
             .unwrap_or(SCTP_PORT);
         let ssrc = attribute_in(audio, "ssrc");
         let ssrc = ssrc.and_then(|value| value.split(' ').next()?.parse().ok());
-        // From the server's view: it receives our level, and sends those of the contributors.
+        // The directions are the server's: it receives our level, and sends the contributors'
+        // levels.
         let level = |uri, other_way| {
             attributes_in(audio, "extmap").find_map(|value| {
                 let (number, name) = value.split_once(' ')?;
@@ -91,7 +93,7 @@ impl RemoteAnswer {
                 let is_meant = name.split_ascii_whitespace().next() == Some(uri)
                     && ![other_way, "inactive"].contains(&direction);
                 let number = number.parse().ok()?;
-                // Only these ids fit the one-byte form of extensions (RFC 8285, section 4.2).
+                // Only these ids fit into the one-byte header form (RFC 8285, section 4.2).
                 (is_meant && (1..=14).contains(&number)).then_some(number)
             })
         };
@@ -102,8 +104,8 @@ impl RemoteAnswer {
         Ok(RemoteAnswer {
             read,
             fingerprints,
-            // An answer without a setup attribute is passive, where an offer would be active (RFC
-            // 4145, section 4).
+            // An answer without a setup attribute means `passive`, while an offer means `active`
+            // (RFC 4145, section 4).
             starts_handshake: setup == Some("active"),
             ssrc,
             sctp_port,
@@ -111,12 +113,12 @@ impl RemoteAnswer {
         })
     }
 
-    /// The certificates that the server may present.
+    /// The fingerprints of the certificates that the server may present.
     pub fn fingerprints(&self) -> &Fingerprints {
         &self.fingerprints
     }
 
-    /// The limits that the server sets for the stream it receives.
+    /// The limits that the server sets for the stream that it receives.
     pub fn limits(&self) -> &ReceiverLimits {
         &self.read.limits
     }
@@ -131,10 +133,10 @@ impl RemoteAnswer {
         self.levels[0]
     }
 
-    /// Writes the answer in the one shape that the client's stack gets.
+    /// Writes the answer for the client's WebRTC stack, always of one shape.
     ///
-    /// - `offer`: the offer that was answered; its sections are answered in their order, under
-    ///   their identifiers.
+    /// - `offer`: the client's offer that was answered. Its sections are answered in their order,
+    ///   with their identifiers.
     pub fn plain(&self, offer: &Offer) -> String {
         let takes_data = self.read.has_data();
         let is_taken = |kind| match kind {
@@ -227,8 +229,8 @@ impl RemoteAnswer {
 /// The usual SCTP port of data channels (RFC 8841, section 5.1).
 const SCTP_PORT: u16 = 5_000;
 
-/// Placeholder fingerprint: the stack requires one but compares it with nothing; the client itself
-/// compares the certificate with all of [`RemoteAnswer::fingerprints`].
+/// Placeholder fingerprint. The stack requires a fingerprint but compares it with nothing; the
+/// client itself compares the certificate with all of [`RemoteAnswer::fingerprints`].
 const UNUSED_FINGERPRINT: &str = "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:\
     00:00:00:00:00:00:00:00";
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::rtc::sdp::Direction;
 use crate::rtc::sdp::Setup;
 
-/// A shortened offer of our client.
+/// A shortened offer of the headless client.
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
     m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
     a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa\r\n\
@@ -92,7 +92,7 @@ fn remote_answer_is_normalised_for_the_webrtc_stack() {
         let plain = plain(name);
         let (session, media) = sections(&plain).expect("SDP");
         assert_eq!(media.len(), 2, "{name}");
-        // The whole transport is in the sections, and each has one fingerprint.
+        // All transport attributes are in the sections, and each section has one fingerprint.
         for attribute in ["setup", "ice-ufrag", "ice-pwd", "fingerprint", "candidate"] {
             assert_eq!(attribute_in(&session, attribute), None, "{name}");
         }
@@ -116,7 +116,7 @@ fn remote_answer_is_normalised_for_the_webrtc_stack() {
         }
         let bundle = if takes_data { "BUNDLE 0 1" } else { "BUNDLE 0" };
         assert_eq!(attribute_in(&session, "group"), Some(bundle), "{name}");
-        // The rewritten answer reads like the original.
+        // Reading the rewritten answer gives the same values as the original.
         let again = RemoteAnswer::read(&plain).expect("readable");
         assert_eq!(again.read.candidates, read(name).read.candidates, "{name}");
         assert_eq!(again.levels, read(name).levels, "{name}");
@@ -133,7 +133,8 @@ fn remote_answer_contains_the_limits_and_extensions_for_sending_to_the_server() 
     let mediasoup = read("mediasoup");
     assert_eq!(mediasoup.payload_type(), 100);
     assert!(mediasoup.limits().dtx && mediasoup.limits().stereo);
-    // The level extension is ours to send; the answer states its direction from the server's view.
+    // The client sends its level; the answer states the direction of that extension from the
+    // server's view.
     assert_eq!(mediasoup.level_extension(), Some(10));
     assert_eq!(mediasoup.read.direction, Direction::SendRecv);
     assert_eq!(read("livekit").level_extension(), Some(1));
@@ -188,7 +189,7 @@ proptest! {
         let sdp = answer(name);
         let at = at.min(sdp.len());
         let end = (at + cut).min(sdp.len());
-        // The fixtures are ASCII.
+        // Slicing at bytes is safe because the fixtures are ASCII.
         let sdp = format!("{}{text}{}", &sdp[..at], &sdp[end..]);
         if let Ok(read) = RemoteAnswer::read(&sdp) {
             let plain = read.plain(&Offer::read(OFFER).expect("our own offer"));

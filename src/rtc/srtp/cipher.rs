@@ -1,5 +1,5 @@
-//! The keyed cipher of one direction: encrypts and decrypts packets in place (RFC 3711, section 4;
-//! RFC 7714, section 8).
+//! The cipher of one direction, with its key: encrypts and decrypts packets in place (RFC 3711,
+//! section 4; RFC 7714, section 8).
 
 use rtc::crypto::{
     AeadAlgorithm, AeadCipher, CryptoError, HmacAlgorithm, Mac, RTCCrypto, StreamCipher,
@@ -12,7 +12,7 @@ use super::keys::{Label, MasterKey, SrtpProfile};
 /// 3.3.1).
 pub(super) type Index = u64;
 
-/// The SRTP cipher of one direction.
+/// The SRTP cipher of one direction, with the session keys derived from a master key.
 pub(super) struct Cipher {
     mode: Mode,
     tag_bytes: usize,
@@ -31,7 +31,7 @@ enum Mode {
 }
 
 impl Cipher {
-    /// Set-up only (allocates).
+    /// Derives the session keys of `master`. Set-up only (allocates).
     pub(super) fn new(
         crypto: &dyn RTCCrypto,
         master: &MasterKey<'_>,
@@ -64,12 +64,13 @@ impl Cipher {
         })
     }
 
-    /// Length of the authentication tag at a packet's end.
+    /// Length of the authentication tag at a packet's end, in bytes.
     pub(super) fn tag_bytes(&self) -> usize {
         self.tag_bytes
     }
 
-    /// Encrypts the bytes between the header and the space for the tag, and writes the tag.
+    /// Encrypts the bytes of a packet between the header and the space for the tag, and writes the
+    /// tag.
     pub(super) fn seal(
         &mut self,
         packet: &mut [u8],
@@ -93,7 +94,7 @@ impl Cipher {
         Ok(())
     }
 
-    /// Checks the tag and decrypts the bytes between the header and the tag.
+    /// Checks the tag of a packet, and decrypts the bytes between the header and the tag.
     pub(super) fn open(
         &mut self,
         packet: &mut [u8],
@@ -119,7 +120,7 @@ impl Cipher {
     }
 }
 
-/// Splits off the tag from a packet with its header.
+/// Splits a packet into its part with header and payload, and its tag.
 fn divide(
     packet: &mut [u8],
     header_bytes: usize,
@@ -131,7 +132,8 @@ fn divide(
     }
 }
 
-/// Initial counter (RFC 3711, section 4.1.1): `(salt * 2^16) XOR (ssrc * 2^64) XOR (index * 2^16)`.
+/// The initial counter (RFC 3711, section 4.1.1): `(salt * 2^16) XOR (ssrc * 2^64) XOR (index *
+/// 2^16)`.
 fn counter(salt: &[u8; 16], ssrc: u32, index: Index) -> [u8; 16] {
     let value = u128::from_be_bytes(*salt)
         ^ (u128::from(ssrc) << 64)
@@ -139,7 +141,7 @@ fn counter(salt: &[u8; 16], ssrc: u32, index: Index) -> [u8; 16] {
     value.to_be_bytes()
 }
 
-/// Nonce (RFC 7714, section 8.1): two zero bytes, the SSRC and the index, XORed with the salt.
+/// The nonce (RFC 7714, section 8.1): two zero bytes, the SSRC and the index, XORed with the salt.
 fn nonce(salt: &[u8; 12], ssrc: u32, index: Index) -> [u8; 12] {
     let mut nonce = *salt;
     let words = (u128::from(ssrc) << 48) | u128::from(index & INDEX_MASK);

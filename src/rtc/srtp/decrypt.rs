@@ -18,23 +18,23 @@ pub struct Decryptor {
     others: HashMap<u32, Source>,
 }
 
-/// State of one SSRC.
+/// Decryption state of one SSRC.
 #[derive(Debug, Clone, Copy, Default)]
 struct Source {
     ssrc: u32,
-    /// Highest authentic index.
+    /// Highest index of an authentic packet.
     highest: Index,
-    /// Replay window: bit n is set if the packet n before the highest was received. Zero before the
-    /// first packet.
+    /// Replay window: bit n is set if the packet n before the highest index was received. Zero
+    /// before the first packet.
     window: u128,
 }
 
 impl Decryptor {
-    /// Set-up only (allocates).
+    /// Derives the session keys of `master`. Set-up only (allocates).
     ///
     /// # Errors
     ///
-    /// If the keys do not have the lengths of their profile.
+    /// Returns an error if the keys do not have the lengths of their profile.
     pub fn new(crypto: &dyn RTCCrypto, master: &MasterKey<'_>) -> Result<Decryptor, CryptoError> {
         Ok(Decryptor {
             cipher: Cipher::new(crypto, master)?,
@@ -43,8 +43,8 @@ impl Decryptor {
         })
     }
 
-    /// Decrypts a packet in place and returns where its payload ends; `None` if it is forged,
-    /// damaged or replayed, or if there are too many SSRCs.
+    /// Decrypts a packet in place and returns where its payload ends; `None` if the packet is
+    /// forged, damaged or replayed, or if the client has used too many SSRCs.
     ///
     /// Allocates only for a new SSRC.
     pub fn open(
@@ -65,7 +65,7 @@ impl Decryptor {
         Some(packet.len() - self.cipher.tag_bytes())
     }
 
-    /// Number of SSRCs with state.
+    /// Number of SSRCs that have state.
     #[cfg(test)]
     pub(super) fn sources(&self) -> usize {
         self.others.len() + usize::from(self.current.window != 0)
@@ -97,8 +97,8 @@ impl Decryptor {
 }
 
 impl Source {
-    /// Index whose roll-over counter, of the three candidates, is nearest (RFC 3711, section
-    /// 3.3.1).
+    /// Returns the index of a sequence number: of the three possible roll-over counters, the one
+    /// that gives the index nearest to the highest (RFC 3711, section 3.3.1).
     fn index_of(&self, sequence: u16) -> Index {
         if self.window == 0 {
             return Index::from(sequence);
@@ -108,16 +108,16 @@ impl Source {
         if ahead < 0x8000 {
             self.highest + Index::from(ahead)
         } else {
-            // Before the first index there is none: such a packet can only belong to the first
-            // turn.
+            // No index comes before the first: such a packet can only belong to the first turn of
+            // the sequence number.
             self.highest
                 .checked_sub(Index::from(behind))
                 .unwrap_or(Index::from(sequence))
         }
     }
 
-    /// Whether the packet is a replay; packets older than the window count as replays (RFC 3711,
-    /// section 3.3.2).
+    /// Whether a packet with this index was received before. Packets older than the window count as
+    /// received (RFC 3711, section 3.3.2).
     fn was_here(&self, index: Index) -> bool {
         match self.highest.checked_sub(index) {
             Some(_) if self.window == 0 => false,
@@ -138,10 +138,10 @@ impl Source {
     }
 }
 
-/// Length of the replay window in packets: 2.5 s of packets of 20 ms.
+/// Length of the replay window in packets: 2.5 s with packets of 20 ms.
 const WINDOW: Index = u128::BITS as Index;
 
-/// Most SSRCs a client may use in one session: about 1.5 MB of state.
+/// Most SSRCs that a client may use in one session; their state takes about 1.5 MB.
 const MAX_SOURCES: usize = 32_768;
 
 const MAX_INDEX: Index = (1 << 48) - 1;

@@ -7,8 +7,9 @@ use super::keys::MasterKey;
 
 /// Encrypts the packets of one SSRC.
 ///
-/// The only user of its key: RTP of this SSRC never passes through the core, so no two packets have
-/// one index. RTCP has its own index and keys (RFC 3711, section 3.4), and stays with the core.
+/// The encryptor is the only user of its key, because RTP of this SSRC never passes through the
+/// core. So no two packets have the same index. RTCP has its own index and keys (RFC 3711, section
+/// 3.4), and the core encrypts it.
 pub struct Encryptor {
     cipher: Cipher,
     ssrc: u32,
@@ -23,7 +24,7 @@ impl Encryptor {
     ///
     /// # Errors
     ///
-    /// If the keys do not have the lengths of their profile.
+    /// Returns an error if the keys do not have the lengths of their profile.
     pub fn new(
         crypto: &dyn RTCCrypto,
         master: &MasterKey<'_>,
@@ -47,13 +48,15 @@ impl Encryptor {
         self.index += 1;
     }
 
-    /// Bytes that [`Encryptor::seal`] needs behind the payload.
+    /// Number of bytes that [`Encryptor::seal`] needs behind the payload.
     pub fn tag_bytes(&self) -> usize {
         self.cipher.tag_bytes()
     }
 
-    /// Encrypts a packet in place, whose header has [`Encryptor::next_sequence`] and whose last
-    /// [`Encryptor::tag_bytes`] bytes are space for the tag; returns whether it may be sent.
+    /// Encrypts a packet in place; returns whether it may be sent.
+    ///
+    /// The packet's header must have [`Encryptor::next_sequence`], and its last
+    /// [`Encryptor::tag_bytes`] bytes must be space for the tag.
     ///
     /// Real-time: safe.
     pub fn seal(&mut self, packet: &mut [u8], header_bytes: usize) -> bool {
@@ -61,7 +64,7 @@ impl Encryptor {
             return false;
         }
         let index = self.index;
-        // Count even if encryption fails: an index must never be used twice.
+        // Count the packet even if its encryption fails: an index must never be used twice.
         self.index += 1;
         self.cipher
             .seal(packet, header_bytes, self.ssrc, index)
@@ -69,6 +72,6 @@ impl Encryptor {
     }
 }
 
-/// Largest index: a key may be used for this many packets (RFC 3711, section 9.2), 180,000 years at
-/// 50 a second.
+/// Largest packet index: a key may encrypt 2^48 packets (RFC 3711, section 9.2), which takes
+/// 180,000 years at 50 a second.
 const MAX_INDEX: Index = (1 << 48) - 1;

@@ -1,12 +1,12 @@
 //! Captures the keying material of DTLS-SRTP (RFC 5764, section 4.2) when the core computes it.
 //!
 //! The core exports the material for its own use and does not hand it out. But the crypto provider
-//! given to the core computes it: the exporter is a sequence of HMACs whose seed begins with the
-//! exporter's label (RFC 5705, section 4). This provider delegates everything to another one and
-//! keeps the output of those HMACs.
+//! that the core is given computes it: the exporter is a sequence of HMACs whose seed begins with
+//! the exporter's label (RFC 5705, section 4). The provider in this module delegates everything to
+//! another provider, and keeps the output of those HMACs.
 //!
-//! There is one provider per peer. Its lock is taken only during a handshake: SRTP's own HMACs are
-//! SHA-1.
+//! Each peer has its own provider. Its lock is taken only during a handshake, because only the
+//! handshake uses these HMACs: SRTP's own are SHA-1.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,24 +18,24 @@ use rtc::crypto::{
 };
 use rtc::srtp::config::LABEL_EXTRACTOR_DTLS_SRTP;
 
-/// A crypto provider for one peer that captures its keying material.
+/// A crypto provider for one peer that captures the keying material of the peer's handshake.
 pub(in crate::rtc) struct KeyCapture {
     base: Arc<dyn RTCCryptoProvider>,
     material: Arc<KeyMaterial>,
 }
 
-/// The keying material captured last, until it is taken.
+/// The keying material that was captured last, until it is taken.
 #[derive(Default)]
 pub(in crate::rtc) struct KeyMaterial(Mutex<Option<SecretVec>>);
 
 impl KeyMaterial {
-    /// Takes the material of the last handshake; it may be longer than requested, by less than one
-    /// HMAC.
+    /// Takes the material of the last handshake; it may be longer than requested, by less than the
+    /// output of one HMAC.
     pub(in crate::rtc) fn take(&self) -> Option<SecretVec> {
         self.lock().take()
     }
 
-    /// Begins a new export.
+    /// Notes that the core begins an export: earlier material is dropped.
     fn begin(&self) {
         *self.lock() = Some(SecretVec::new(Vec::with_capacity(MAX_MATERIAL_BYTES)));
     }
@@ -43,7 +43,8 @@ impl KeyMaterial {
     fn append(&self, output: &[u8]) {
         let mut heard = self.lock();
         if let Some(material) = heard.take() {
-            // Within the capacity, so that no copy is left in freed memory.
+            // The capacity is never exceeded, so that no copy of the material is left in freed
+            // memory.
             let mut bytes = material.into_bytes();
             let room = MAX_MATERIAL_BYTES.saturating_sub(bytes.len());
             bytes.extend_from_slice(&output[..output.len().min(room)]);
@@ -57,7 +58,7 @@ impl KeyMaterial {
 }
 
 impl KeyCapture {
-    /// Wraps the provider `base`.
+    /// Wraps the crypto provider `base`, which does the work.
     pub(in crate::rtc) fn new(base: Arc<dyn RTCCryptoProvider>) -> KeyCapture {
         KeyCapture {
             base,
@@ -65,7 +66,7 @@ impl KeyCapture {
         }
     }
 
-    /// The place where captured material is stored.
+    /// The place where this provider stores the captured material.
     pub(in crate::rtc) fn material(&self) -> Arc<KeyMaterial> {
         self.material.clone()
     }
@@ -171,7 +172,7 @@ impl RTCCrypto for KeyCapture {
     }
 }
 
-/// An HMAC that may belong to the exporter.
+/// An HMAC of the core, which is watched because it may belong to the exporter.
 struct Overheard {
     base: Box<dyn Mac>,
     material: Arc<KeyMaterial>,
@@ -182,8 +183,9 @@ impl Mac for Overheard {
         self.base.output_len()
     }
 
-    /// P_hash (RFC 5246, section 5): A(1) is the HMAC of the seed alone; each output part is the
-    /// HMAC of A(i) and the seed.
+    /// Computes an HMAC, and captures its output if the input is that of P_hash (RFC 5246, section
+    /// 5): A(1) is the HMAC of the seed alone; each part of the output is the HMAC of A(i) and the
+    /// seed.
     fn sign(&mut self, input: &[&[u8]], output: &mut [u8]) -> Result<(), CryptoError> {
         self.base.sign(input, output)?;
         match input {
@@ -201,14 +203,14 @@ impl Mac for Overheard {
 
 const LABEL: &[u8] = LABEL_EXTRACTOR_DTLS_SRTP.as_bytes();
 
-/// Most bytes kept, three HMACs: the longest material, of AES-256, has 92 bytes.
+/// Most bytes kept, which are three HMACs: the longest material, that of AES-256, has 92 bytes.
 const MAX_MATERIAL_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// P_hash as defined in RFC 5246, section 5.
+    /// Computes P_hash as RFC 5246, section 5, defines it.
     fn export(crypto: &dyn RTCCrypto, secret: &[u8], seed: &[u8], parts: usize) -> Vec<u8> {
         let hmac = |input: &[&[u8]]| {
             let mut output = vec![0; 32];

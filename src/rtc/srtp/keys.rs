@@ -3,7 +3,8 @@
 
 use rtc::crypto::{BlockCipherAlgorithm, CryptoError, RTCCrypto, SecretVec};
 
-/// Encryption and authentication of packets (RFC 5764, section 4.1.2; RFC 7714, section 14.2).
+/// An SRTP protection profile: how packets are encrypted and authenticated (RFC 5764, section
+/// 4.1.2; RFC 7714, section 14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SrtpProfile {
     /// AES-128 in counter mode, HMAC-SHA1 with an 80-bit tag.
@@ -17,7 +18,7 @@ pub enum SrtpProfile {
 }
 
 impl SrtpProfile {
-    /// The profile with this name in the core's statistics.
+    /// The profile that the core's statistics call `name`; `None` if it is unknown.
     pub(in crate::rtc) fn of_name(name: &str) -> Option<SrtpProfile> {
         match name {
             "SRTP_AES128_CM_HMAC_SHA1_80" => Some(SrtpProfile::AesCm128Sha80),
@@ -28,7 +29,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Length of the authentication tag, by which a packet grows.
+    /// Length of the authentication tag in bytes, by which encryption lengthens a packet.
     pub const fn tag_bytes(self) -> usize {
         match self {
             SrtpProfile::AesCm128Sha80 => 10,
@@ -37,7 +38,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Length of a master key, and of a session key derived from it.
+    /// Length in bytes of a master key, and of a session key derived from it.
     pub const fn key_bytes(self) -> usize {
         match self {
             SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 | SrtpProfile::Gcm128 => 16,
@@ -45,7 +46,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Length of a master salt, and of a session salt derived from it.
+    /// Length in bytes of a master salt, and of a session salt derived from it.
     pub const fn salt_bytes(self) -> usize {
         match self {
             SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 => 14,
@@ -72,8 +73,8 @@ pub struct MasterKey<'a> {
 }
 
 impl<'a> MasterKey<'a> {
-    /// Splits DTLS keying material into the keys of the DTLS client's and of the server's packets;
-    /// `None` if it is too short.
+    /// Splits DTLS keying material into the keys for packets of the DTLS client and of the DTLS
+    /// server; `None` if the material is too short.
     pub(in crate::rtc) fn divide(
         profile: SrtpProfile,
         material: &'a [u8],
@@ -86,8 +87,8 @@ impl<'a> MasterKey<'a> {
         Some((of(client_key, client_salt), of(server_key, server_salt)))
     }
 
-    /// Derives a session key: AES-CM with key derivation rate 0 (RFC 3711, sections 4.3.1 and
-    /// 4.3.3), also for the profiles of RFC 7714, with their shorter salt padded (section 11).
+    /// Derives a session key by AES-CM with key derivation rate 0 (RFC 3711, sections 4.3.1 and
+    /// 4.3.3). The profiles of RFC 7714 do the same, with their shorter salt padded (section 11).
     pub(super) fn derive(
         &self,
         crypto: &dyn RTCCrypto,
@@ -109,7 +110,7 @@ impl<'a> MasterKey<'a> {
     }
 }
 
-/// The use of a session key (RFC 3711, section 4.3.2).
+/// What a session key is used for (RFC 3711, section 4.3.2).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Label {
     Encryption = 0,
@@ -119,7 +120,7 @@ pub(super) enum Label {
 
 const BLOCK_BYTES: usize = 16;
 
-/// Longest salt in bytes; the bytes behind it count blocks.
+/// Longest salt in bytes; the two bytes behind it in an AES block count blocks.
 const SALT_BYTES: usize = 14;
 
 #[cfg(test)]

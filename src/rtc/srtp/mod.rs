@@ -1,8 +1,8 @@
 //! SRTP for RTP packets in both directions, in place (RFC 3711; RFC 7714).
 //!
-//! The core does DTLS and SRTCP. RTP bypasses the core, which would need several times the CPU of
-//! the system call for each packet. The keys come from the core's DTLS, the primitives from its
-//! crypto provider.
+//! The core does DTLS and SRTCP. RTP bypasses the core, which would use several times as much CPU
+//! for each packet as the system call that sends it. The keys come from the core's DTLS, the
+//! cryptographic primitives from the core's crypto provider.
 
 mod cipher;
 mod decrypt;

@@ -1,4 +1,5 @@
-//! Both directions against the core's own SRTP, which shares only the primitives with ours.
+//! Tests of both directions against the core's own SRTP, which shares only the primitives with
+//! ours.
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -57,7 +58,7 @@ fn decryptor(profile: SrtpProfile) -> Decryptor {
     Decryptor::new(provider().crypto(), &master).expect("decryptor")
 }
 
-/// A packet with two CSRCs and no extension.
+/// Returns a plain RTP packet with two CSRCs and no extension.
 fn plain(ssrc: u32, sequence: u16, payload: &[u8]) -> Vec<u8> {
     let header = rtp::Header {
         version: 2,
@@ -91,7 +92,7 @@ fn open(decryptor: &mut Decryptor, wire: &[u8]) -> Option<Vec<u8>> {
     Some(packet[..end].to_vec())
 }
 
-/// Both sides know the roll-over counter only if both count it.
+/// The two sides agree on the roll-over counter only if both count it correctly.
 #[test]
 fn srtp_packets_sealed_by_the_encryptor_are_read_by_the_webrtc_core_over_two_wraparounds() {
     for profile in PROFILES {

@@ -1,12 +1,12 @@
-//! Ownership of an address that two clients claim.
+//! Tests of an address that two clients claim: which of them owns it.
 
 use super::*;
 
 const MALLORY: ParticipantId = ParticipantId(666);
 
 impl World {
-    /// Adds a second client that sends only checks and answers; returns the credentials of both
-    /// sides.
+    /// Adds a peer for a second client, which sends only checks and answers; returns the
+    /// credentials of both sides, the client's first.
     fn another(&mut self) -> [Credentials; 2] {
         let offer = include_str!("../../../../tests/offers/chrome.sdp");
         let accepted = self
@@ -21,7 +21,7 @@ impl World {
         [theirs, ours]
     }
 
-    /// Runs `act` with the credentials of another client.
+    /// Runs `act` with `who` as the credentials that sign checks.
     fn as_another<R>(&mut self, who: &[Credentials; 2], act: impl FnOnce(&mut World) -> R) -> R {
         let own = std::mem::replace(&mut self.credentials, who.clone());
         self.stun.clear();
@@ -47,7 +47,8 @@ fn check_with_a_forged_source_does_not_take_a_connected_clients_address() {
         assert_eq!(peer.addresses(), [client()], "nor does the client lose it");
     }
     assert_eq!(world.media_to(), [client()]);
-    // An address that is no client's media address still goes to the last that authenticates.
+    // An address that no client's media goes to still belongs to the last client that
+    // authenticates.
     world.as_another(&mallory, |world| world.ask(elsewhere(), false));
     assert_eq!(world.owner(elsewhere()), Some(MALLORY));
     world.ask(elsewhere(), false);

@@ -1,4 +1,4 @@
-//! Consent: how a silent connection is detected, and what keeps a connection alive.
+//! Tests of consent: how a silent connection is detected, and what keeps a connection alive.
 
 use super::*;
 

@@ -16,7 +16,7 @@ fn messages_of_one_client_do_not_fill_the_event_queue() {
     }
     let events = std::mem::take(&mut world.peers.out.events);
     let texts = events.iter().filter(|it| matches!(it, RtcEvent::Text(..)));
-    // The burst, and a few more while the messages arrive.
+    // The texts allowed at once, and a few more that the rate allows while the texts arrive.
     assert!((40..=50).contains(&texts.count()));
     assert!(world.peers.metrics.dropped_total(Dropped::Message) >= 250);
 }

@@ -1,19 +1,19 @@
-//! The DTLS handshake over a network that loses, repeats and delays flights.
+//! Tests of the DTLS handshake over a network that loses, repeats and delays flights.
 
 use super::*;
 
-/// One lost datagram of the handshake, and one flight that the client repeats 50 ms later, as
-/// libwebrtc does.
+/// A network fault during the handshake: one datagram is lost, and the client repeats one flight 50
+/// ms later, as libwebrtc does.
 pub(super) struct Mishap {
     lost: DtlsPart,
     repeated: DtlsPart,
-    /// The flight to be repeated.
+    /// The flight that the client will repeat.
     flight: Vec<u8>,
     due: Option<Instant>,
     over: bool,
 }
 
-/// The first message of a handshake datagram.
+/// The kind of a handshake datagram, by its first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DtlsPart {
     ClientHello,
@@ -56,7 +56,7 @@ impl Mishap {
         lost
     }
 
-    /// Returns the repeated flight, when it is due, in records with new sequence numbers.
+    /// Returns the repeated flight once it is due, with new sequence numbers in its records.
     pub(super) fn repetition(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.due.take_if(|due| *due <= now)?;
         let mut flight = std::mem::take(&mut self.flight);
@@ -96,7 +96,7 @@ fn lost_dtls_flight_delays_the_handshake_by_less_than_200_ms_and_a_repeated_flig
     }
 }
 
-/// A server's flight may be in two datagrams, of which the first is lost or overtaken.
+/// The server's flight is in two datagrams, of which the first is lost or overtaken.
 #[test]
 fn dtls_handshake_survives_a_certificate_that_arrives_before_the_server_hello() {
     let mut world = World::new();
@@ -118,8 +118,8 @@ fn dtls_handshake_survives_a_certificate_that_arrives_before_the_server_hello() 
     assert!(connected.is_some_and(|at| at <= 20 * STEP), "{connected:?}");
 }
 
-/// The client's answer takes so long that the server repeats its last flight, and the client its
-/// answer.
+/// The client's answer takes so long that the server repeats its last flight, and the client then
+/// repeats its answer.
 #[test]
 fn dtls_handshake_does_not_repeat_last_flights_endlessly() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Peers against a client of the same WebRTC core, without sockets and in virtual time.
+//! Tests of peers against a client with the same WebRTC core, without sockets and in virtual time.
 
 use super::*;
 use crate::rtc::accept::{AcceptOptions, Acceptor, credentials};
@@ -42,14 +42,14 @@ struct World {
     acceptor: Acceptor,
     peers: Peers,
     client: RTCPeerConnection,
-    /// Datagrams from the client that are held back.
+    /// Datagrams from the client that have not been delivered yet.
     held: Vec<Vec<u8>>,
-    /// Whether the client's DTLS is held back from the server's certificate on.
+    /// Whether the client's DTLS is held back once the server has sent its certificate.
     slow: bool,
     hold_dtls: bool,
-    /// Whether nothing passes in either direction, while the client's clock stands still.
+    /// Whether no datagram passes in either direction, while the client's clock stands still.
     cut: bool,
-    /// A loss in the handshake and a repeated flight.
+    /// A network fault during the handshake.
     mishap: Option<Mishap>,
     /// Number of checks that the server sent.
     checks: usize,
@@ -74,7 +74,7 @@ impl World {
         let now = Instant::now();
         let mut media = MediaEngine::default();
         media.register_default_codecs().expect("codecs");
-        // Without checks of its own, each of which the server would answer with a check.
+        // The client sends no checks of its own: the server would answer each with a check.
         let settings = SettingEngineBuilder::new()
             .with_ice_timeouts(None, None, Some(Duration::ZERO))
             .build();
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Steps until `event` comes; returns the elapsed time.
+    /// Runs step by step until `event` comes; returns the elapsed time, `None` after `limit`.
     fn until(&mut self, event: &RtcEvent, limit: Duration) -> Option<Duration> {
         let end = self.now + limit;
         while self.now < end {
@@ -214,9 +214,9 @@ impl World {
     }
 }
 
-/// A client that sends only checks and answers, from any address.
+/// A client played by the test, which sends only checks and answers, from any address.
 impl World {
-    /// A connected world whose real client no longer sends or receives anything.
+    /// Returns a connected world in which the real client is cut off from the server.
     fn connected_and_cut() -> World {
         let mut world = World::new();
         world
@@ -227,7 +227,7 @@ impl World {
         world
     }
 
-    /// Sends a check from `from`; returns its transaction.
+    /// Sends a check from `from`; returns its transaction id.
     fn ask(&mut self, from: SocketAddr, nominates: bool) -> [u8; 12] {
         let [theirs, ours] = self.credentials.clone();
         let user = format!("{}:{}", ours.ufrag, theirs.ufrag);
@@ -249,7 +249,7 @@ impl World {
         transaction.0
     }
 
-    /// Sends the answer to a check of the server.
+    /// Sends the answer to a check of the server from `from`.
     fn answer(&mut self, from: SocketAddr, transaction: [u8; 12]) {
         let mut message = Message::new();
         message
@@ -274,7 +274,7 @@ impl World {
         self.deliver();
     }
 
-    /// Runs for `time`; checks that the server sends to address `at` are answered from there.
+    /// Runs for `time`; the test answers the server's checks of the address `at` from there.
     fn pass(&mut self, time: Duration, at: Option<SocketAddr>) {
         let end = self.now + time;
         while self.now < end {
@@ -290,7 +290,7 @@ impl World {
         self.stun.clear();
     }
 
-    /// Destinations and transactions of the server's checks since the last call.
+    /// Returns the destinations and transaction ids of the server's checks since the last call.
     fn asked(&mut self) -> Vec<(SocketAddr, [u8; 12])> {
         let sent = std::mem::take(&mut self.stun).into_iter();
         let checks = sent.filter(|(_, class, _)| *class == StunClass::Request);
@@ -299,7 +299,7 @@ impl World {
             .collect()
     }
 
-    /// Addresses that media is sent to.
+    /// Returns the addresses to which the server sends media.
     fn media_to(&mut self) -> Vec<SocketAddr> {
         let packet = packet();
         self.peers.out.datagrams.clear();
@@ -333,7 +333,7 @@ fn client() -> SocketAddr {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connected client with an open data channel `control`.
+/// Returns a connected world whose client has opened the data channel `control`.
 fn world_with_control() -> (World, RTCDataChannelId) {
     let mut control = None;
     let mut world = World::with(|client| {

@@ -1,4 +1,4 @@
-//! Path migration of clients whose address changes.
+//! Tests of path migration: clients whose address changes.
 
 use super::*;
 
@@ -14,8 +14,8 @@ fn media_follows_a_client_to_a_new_address_and_back() {
         assert_eq!(world.media_to(), [elsewhere()]);
         world.pass(12 * SECOND, Some(elsewhere()));
 
-        // Checks at the old address are answered and checked back; media stays while the new
-        // address answers.
+        // Checks from the old address are answered and checked back, but media stays at the new
+        // address while that one answers.
         let transaction = world.ask(client(), nominates);
         let answer = (client(), StunClass::Success, transaction);
         assert!(world.stun.contains(&answer), "{:?}", world.stun);
@@ -33,7 +33,7 @@ fn media_follows_a_client_to_a_new_address_and_back() {
         let checks = world.asked();
         world.answer(client(), checks[0].1);
         assert_eq!(world.media_to(), [client()]);
-        // The old address is selected again for good: its answers keep the peer connected.
+        // The old address is selected again and stays so: its answers keep the peer connected.
         world.pass(40 * SECOND, Some(client()));
         assert_eq!(world.media_to(), [client()]);
     }

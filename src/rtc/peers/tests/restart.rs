@@ -1,4 +1,4 @@
-//! ICE restarts: media during a restart, and limits on restarts.
+//! Tests of ICE restarts: media during a restart, and limits on restarts.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::rtc::negotiator::Negotiator;
 use crate::rtc::sdp::{RemoteCandidate, remote_candidates};
 
-/// The client's side of new session number `number`.
+/// Returns the client's side of the new ICE session with this number.
 fn session(number: u32, candidates: Vec<RemoteCandidate>) -> NewSession {
     let remote = Credentials::new(&format!("theirs{number}"), "passwordthatislongenough");
     NewSession {
@@ -20,7 +20,7 @@ fn session(number: u32, candidates: Vec<RemoteCandidate>) -> NewSession {
 }
 
 impl World {
-    /// Restarts ICE and uses the new session's credentials from here on; returns those of the
+    /// Restarts ICE and uses the new session's credentials from then on; returns those of the
     /// former session.
     fn restart(&mut self, number: u32) -> [Credentials; 2] {
         let session = session(number, Vec::new());
@@ -42,7 +42,7 @@ impl World {
         }
     }
 
-    /// Begins a restart whose outcome nobody waits for; returns the negotiation.
+    /// Begins a restart and drops the receiver of its outcome; returns the negotiation.
     fn begin_restart(&mut self, session: &NewSession) -> Negotiation {
         let (reply, _) = oneshot::channel();
         let begun = self
@@ -51,8 +51,8 @@ impl World {
         begun.expect("begun").0
     }
 
-    /// Answers the server's checks as the client of `session`, until the server has nominated a
-    /// pair.
+    /// Answers the server's checks as the client with the credentials `session`, until the server
+    /// has nominated a pair.
     fn nominate(&mut self, session: [Credentials; 2]) {
         self.credentials = session;
         self.stun.clear();
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    /// Whether a check from `from` with these credentials is answered.
+    /// Whether the server answers a check from `from` that is signed with these credentials.
     fn is_answered(&mut self, with: &[Credentials; 2], from: SocketAddr) -> bool {
         let present = std::mem::replace(&mut self.credentials, with.clone());
         self.stun.clear();
@@ -155,7 +155,7 @@ fn ice_restarts_are_rate_limited_and_refused_restarts_change_nothing() {
     assert!(world.is_answered(&last, client()), "the session lives on");
     world.now += retry_after;
     world.restart(5);
-    // Further restarts are allowed at that rate indefinitely.
+    // Further restarts are allowed without end at one per interval.
     for number in 6..9 {
         world.now += 5 * SECOND;
         world.restart(number);
@@ -306,7 +306,7 @@ fn messages_in_both_directions_wait_while_the_webrtc_core_negotiates_a_restart()
             let back = world.peers.end_restart(negotiation.run(), world.now);
             world.nominate([first.remote, back.expect("restarted")]);
         }
-        // After a restart the core has no pair yet when it gets the text, and SCTP repeats it
+        // After a restart the core has no pair yet when it gets the text, so SCTP repeats the text
         // later.
         let limit = if is_refused { SECOND / 5 } else { 3 * SECOND };
         let text = RtcEvent::Text(ID, "from the client".to_owned());
@@ -333,7 +333,8 @@ fn webrtc_core_of_a_closed_peer_is_dropped_after_its_negotiation() {
     let back = world.peers.end_restart(negotiation.run(), now);
     assert_eq!(back.map(|_| ()), Err(RestartError::Unknown));
     assert!(world.media_to().is_empty());
-    // Nor does the core go to another peer of this participant, whose own core is away.
+    // The core is not given to another peer of this participant either, if that peer waits for its
+    // own core.
     let mut world = World::connected_and_cut();
     let stray = World::connected_and_cut().begin_restart(&session(1, Vec::new()));
     let first = session(1, Vec::new());
