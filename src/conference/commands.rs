@@ -70,7 +70,7 @@ pub(crate) fn read(text: &str) -> Result<CommandMessage, Event> {
 /// Builds the warning to a sender whose message exceeded the rate limit and was dropped.
 ///
 /// If the sender goes on, further messages on a data channel are dropped without a warning, and a
-/// WebSocket is closed.
+/// WebSocket that exceeds its own limit is closed.
 pub(crate) fn too_many(rate: Rate) -> Event {
     Event::Error {
         kind: "too-many-messages",

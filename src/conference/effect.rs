@@ -86,7 +86,7 @@ pub(super) enum MixerOrder {
 
 /// The rooms that are mixed for a participant, or for all members of a room with links.
 ///
-/// The layout and the tick are those of the own room.
+/// The layout and the tick are those of the room in which the mix is heard, the own room.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MonitorPlan {
     /// Gain and priority of the own room.

@@ -104,7 +104,8 @@ impl Request for ReleaseFloor {
     type Answer = Result<(), UnknownSession>;
 
     /// Releases the floor without counting against a rate limit: the release of a push-to-talk key
-    /// must never be missed, and a release without an earlier request has no effect.
+    /// must never be missed, and it has no effect for a participant who neither holds the floor nor
+    /// waits for it.
     fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
         let (id, name) = machine.at_floor(&self.session)?;
         if let Some(room) = machine.registry.change_floor(&name) {

@@ -74,7 +74,7 @@ impl Driven {
     }
 
     pub(super) fn lock(&self) -> Turn<'_> {
-        // Waits until the queue has room, so that the owner serves earlier requests first.
+        // Lets the owner serve earlier requests first.
         self.until(self.handle.place());
         let mut turn = Turn {
             owner: self.owner.borrow_mut(),
