@@ -58,7 +58,7 @@ class Player(MediaStreamTrack):
         self.may_talk = True
 
     def frame_at(self, number):
-        """Returns the samples of one frame; silence while the client may not talk, and after the end of the file."""
+        """Returns the samples of one frame; silence while the client may not talk, and after a file that does not repeat."""
         if not self.may_talk:
             return np.zeros(FRAME_SAMPLES, np.int16)
         first = number * FRAME_SAMPLES
