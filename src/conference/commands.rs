@@ -29,8 +29,8 @@ impl Machine {
         let Some(participant) = participant.filter(|_| may.is_ok()) else {
             return Err(refusal(&CommandError::UnknownSession, message.id));
         };
-        // Each WebSocket has a rate limiter of its own. This one limits a session that sends over
-        // several WebSockets.
+        // Each WebSocket has a rate limiter of its own. The session has one as well, because it may
+        // send over several WebSockets.
         if !message.is_release()
             && let Some((_, member)) = self.registry.member_mut(participant)
             && member.messages.take(now) != Verdict::Pass
@@ -67,8 +67,10 @@ pub(crate) fn read(text: &str) -> Result<CommandMessage, Event> {
     CommandMessage::parse(text).map_err(|(invalid, id)| refuse(invalid, id))
 }
 
-/// Builds the one rate-limit warning that precedes dropping messages silently or closing a
-/// WebSocket.
+/// Builds the warning to a sender whose message exceeded the rate limit and was dropped.
+///
+/// If the sender goes on, further messages on a data channel are dropped without a warning, and a
+/// WebSocket that exceeds its own limit is closed.
 pub(crate) fn too_many(rate: Rate) -> Event {
     Event::Error {
         kind: "too-many-messages",

@@ -1,5 +1,5 @@
-//! Counters of the conference since its start, and the sums of all participants' telemetry, which
-//! never fall when a participant leaves.
+//! Counters of the conference since its start, and the sums of all participants' telemetry,
+//! including participants who have left.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +19,7 @@ pub(super) struct Counters {
     pub(super) refused: [u64; Refusal::ALL.len()],
     /// Participants who left, indexed by [`LeaveReason`].
     pub(super) left: [u64; LeaveReason::ALL.len()],
-    /// Rooms that a mixer gave up.
+    /// Rooms that failed on their mixer.
     pub(super) faults: u64,
     pub(super) floor: FloorCounts,
     /// Refusals by the rate limiters of single participants, indexed by [`Limited`].
@@ -38,7 +38,7 @@ impl Counters {
     }
 }
 
-/// Sums of the telemetry of all participants.
+/// Sums of the telemetry of all participants, including those who have left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParticipantTotals {
     /// Packets received.
@@ -66,7 +66,7 @@ pub struct ParticipantTotals {
     /// Samples of late packets that were not played because concealment had covered their playout
     /// time.
     pub covered_samples: u64,
-    /// Samples played.
+    /// Samples played into mixes.
     pub played_samples: u64,
 }
 

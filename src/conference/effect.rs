@@ -1,5 +1,5 @@
-//! Effects: an ordered list of what the conference wants done by mixers, the network thread and
-//! callers. No effect overtakes an earlier one.
+//! Effects: the operations that the conference asks of the mixers, the network thread and the
+//! WebSockets, and its answers to requests. Effects are performed in the order of their list.
 
 use std::sync::Arc;
 
@@ -16,12 +16,13 @@ use crate::protocol::Event;
 use crate::queues::MixerId;
 use crate::rtc::{Closing, Restart, RestartResult};
 
-/// An operation to be performed outside the conference.
+/// An operation that the [performer](super::performer) carries out for the machine.
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Sends a text to all WebSockets that watch a room.
     Broadcast(WatchId, Arc<str>),
-    /// Closes the WebSockets of a room that has ended, once they have read all earlier broadcasts.
+    /// Closes the WebSockets of a room that has ended, after all earlier broadcasts were sent over
+    /// them.
     Unwatch(WatchId),
     /// Sends an order to a mixer.
     Mixer(MixerId, MixerOrder),
@@ -31,23 +32,24 @@ pub(super) enum Effect {
     Network(NetworkOrder),
     /// Answers a request.
     Reply(Reply),
-    /// Subscribes a watcher to the broadcasts of a room.
+    /// Subscribes a WebSocket to the broadcasts of a room.
     Watch(WatchId, oneshot::Sender<broadcast::Receiver<Arc<str>>>),
-    /// Drops the feed of a room that no participant elsewhere hears any more.
+    /// Drops the conference's copy of a feed that was closed or replaced.
     ForgetFeed(FeedNo),
 }
 
-/// An order to a mixer, as a description; the heavy objects are built where the order is performed.
+/// An order to a mixer, as plain values. The performer builds the objects that the mixer needs for
+/// the order, such as encoders.
 #[derive(Debug)]
 pub(super) enum MixerOrder {
     AddRoom {
         id: RoomId,
         settings: RoomSettings,
-        /// Members that the room has memory for.
+        /// Number of members that the room has memory for.
         capacity: usize,
         telemetry: Arc<RoomTelemetry>,
     },
-    /// Enlarges the capacity of a room.
+    /// Gives a room memory for more members.
     Reserve {
         room: RoomId,
         capacity: usize,
@@ -55,15 +57,16 @@ pub(super) enum MixerOrder {
     ConfigureRoom(RoomId, RoomSettings),
     /// Never lost: waits if the queue to the mixer is full.
     RemoveRoom(RoomId),
-    /// Adds the participant that comes boxed with the request.
+    /// Adds to a room the participant that was built for a join and comes with its request (see
+    /// [`Luggage`](super::performer::Luggage)).
     AddParticipant {
         room: RoomId,
     },
     /// Never lost: waits if the queue to the mixer is full.
     RemoveParticipant(ParticipantId),
-    /// Gives a listen-only participant a stream of this recipe.
+    /// Gives a listen-only participant a new stream of this encoding.
     SetStream(ParticipantId, StreamEncoding),
-    /// Opens the feed of a room, so that participants elsewhere can hear the room.
+    /// Opens the feed of a room, so that participants of other rooms can hear the room.
     OpenFeed {
         room: RoomId,
         number: FeedNo,
@@ -72,19 +75,21 @@ pub(super) enum MixerOrder {
     },
     /// Closes the feed of a room.
     CloseFeed(RoomId),
-    /// Lets all members of a room hear linked rooms; `None` ends the links.
+    /// Sets which linked rooms all members of a room hear; `None` means no rooms.
     SetLinks(RoomId, Option<MonitorPlan>),
-    /// Lets a participant hear other rooms, over a stream of this recipe if the participant is
-    /// listen-only.
+    /// Sets which other rooms a participant hears; `None` means no rooms. A listen-only participant
+    /// gets a new stream of this encoding.
     SetMonitors(ParticipantId, Option<MonitorPlan>, Option<StreamEncoding>),
-    /// Makes the mixer apply a participant's settings at the next tick.
+    /// Makes the mixer apply a participant's settings at the next tick, even if the room sleeps.
     Attend(ParticipantId),
 }
 
-/// The rooms that a participant hears, in a room of this layout and tick.
+/// The rooms that are mixed for a participant, or for all members of a room with links.
+///
+/// The layout and the tick are those of the room in which the mix is heard, the own room.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MonitorPlan {
-    /// How the participant's own room is heard.
+    /// Gain and priority of the own room.
     pub(super) home: MonitorLevel,
     /// The other rooms' feeds, without duplicates and in a fixed order.
     pub(super) channels: Vec<(FeedNo, MonitorLevel)>,
@@ -92,15 +97,18 @@ pub(super) struct MonitorPlan {
     pub(super) tick: TickLength,
 }
 
-/// The number of a room's feed, unique even among successive feeds of one room: a listener that was
-/// given a closed feed hears nothing of the feed that replaces it.
+/// The number of a feed, unique among all feeds that were ever opened.
+///
+/// A feed that replaces a closed feed of the same room has a new number, because listeners of the
+/// closed feed do not hear the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FeedNo(pub(super) u64);
 
 /// An order to the network thread.
 #[derive(Debug)]
 pub(super) enum NetworkOrder {
-    /// Adds the peer that comes with the request.
+    /// Adds the peer that was built for a join and comes with its request (see
+    /// [`Luggage`](super::performer::Luggage)).
     Start,
     /// Sends a text over the open data channels of several participants. Dropped and counted when
     /// the network thread accepts no text.
@@ -113,10 +121,10 @@ pub(super) enum NetworkOrder {
     Restart(ParticipantId, Restart, oneshot::Sender<RestartResult>),
 }
 
-/// Identifies a room to its watchers for the room's lifetime: the id that the room was created
-/// with.
+/// Identifies a room to the WebSockets that watch it: the id that the room was created with.
 ///
-/// The mixer's id of a room changes when its mixer restarts it, which watchers do not notice.
+/// The id of a room on its mixer changes when the room is rebuilt there; its WebSockets stay
+/// subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct WatchId(pub(super) RoomId);
 
@@ -147,8 +155,8 @@ impl Effects {
         }
     }
 
-    /// Sets how many places are free in the queue to each mixer and to the network thread: none
-    /// while a command that must not be lost is waiting.
+    /// Sets how many places are free in the queue to each mixer and to the network thread. The
+    /// number is 0 while an earlier order waits for a place.
     pub(super) fn set_credit(&mut self, mixers: impl IntoIterator<Item = usize>, network: usize) {
         for (credit, free) in self.mixers.iter_mut().zip(mixers) {
             *credit = free;
@@ -213,15 +221,15 @@ impl Effects {
         }
     }
 
-    /// Appends an order to the network thread. An order that may be refused needs [a free
-    /// place](Effects::check_network).
+    /// Appends an order to the network thread. For an order that can be refused, the caller must
+    /// [check](Effects::check_network) first that the queue has a free place.
     pub(super) fn tell_network(&mut self, order: NetworkOrder) {
         self.network = self.network.saturating_sub(1);
         self.push(Effect::Network(order));
     }
 
-    /// Sends an event to all watchers of a room, over WebSocket and data channel, and to
-    /// participants who hear the room from elsewhere.
+    /// Sends an event of a room to the room's WebSockets and data channels, and to the participants
+    /// of other rooms who hear the room.
     pub(super) fn broadcast(&mut self, room: &Room, event: &Event) {
         let text: Arc<str> = event.to_json().into();
         let channels = room.members.iter().filter(|member| member.channel);
@@ -233,8 +241,8 @@ impl Effects {
         self.broadcast_to_subscribers(room, event);
     }
 
-    /// Sends an event of a room to the participants who hear the room from elsewhere, if the event
-    /// concerns them.
+    /// Sends an event of a room to the participants of other rooms who hear the room, if it is an
+    /// event for them.
     pub(super) fn broadcast_to_subscribers(&mut self, room: &Room, event: &Event) {
         if let Some(subscribers) = room.subscribers.as_ref().filter(|_| event.travels()) {
             let text = event.to_json_from(&subscribers.room).into();

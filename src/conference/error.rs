@@ -7,22 +7,22 @@ use crate::protocol::{Invalid, RoomName};
 use crate::rate_limit::TooMany;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 
-/// A join that failed. Nothing of the join is left behind.
+/// Why a join failed. The steps of the join that were already done have been undone.
 #[derive(Debug, Error)]
 pub enum JoinError {
     /// The room does not exist, and joins do not create rooms on this server.
     #[error("the room does not exist; GET /v1/rooms lists all rooms")]
     UnknownRoom,
-    /// A room to listen to does not exist, and joins do not create rooms on this server.
+    /// A room to be monitored does not exist, and joins do not create rooms on this server.
     #[error("the room {room} does not exist; GET /v1/rooms lists all rooms")]
     UnknownChannel {
-        /// The room to listen to.
+        /// The room to be monitored.
         room: RoomName,
     },
-    /// A room to listen to allows no monitors.
+    /// A room to be monitored allows no monitors.
     #[error("the room {room} does not allow participants of other rooms to listen to it")]
     MonitoringRefused {
-        /// The room to listen to.
+        /// The room to be monitored.
         room: RoomName,
     },
     /// The room has its maximum number of participants.
@@ -39,7 +39,7 @@ pub enum JoinError {
     Offer(#[from] OfferError),
 }
 
-/// The resource that the server has too little of. A later attempt may succeed.
+/// Why the server cannot take a join or a room at the moment. A later attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Overloaded {
     /// The mixer has too little time left for another participant.
@@ -57,7 +57,7 @@ pub enum Overloaded {
         /// Maximum number of rooms.
         limit: usize,
     },
-    /// A queue between threads is full, or its receiver has ended.
+    /// The command queue to a mixer or to the network thread is full, or that thread has ended.
     #[error(
         "a queue between two threads of the server is full, so the request was not carried out"
     )]
@@ -70,7 +70,7 @@ pub enum Overloaded {
     Stopping,
 }
 
-/// Why a join failed: the label of the counter.
+/// Why a join was refused, as a label of the counter of refused joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     UnknownRoom,
@@ -87,7 +87,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// All reasons.
+    /// All reasons why a join can be refused.
     pub(super) const ALL: [Refusal; 11] = [
         Refusal::UnknownRoom,
         Refusal::Monitoring,
@@ -102,7 +102,7 @@ impl Refusal {
         Refusal::Stopping,
     ];
 
-    /// Returns the reason that an error is counted under.
+    /// Returns the reason under which an error is counted.
     pub(super) fn of(error: &JoinError) -> Refusal {
         match error {
             JoinError::UnknownRoom | JoinError::UnknownChannel { .. } => Refusal::UnknownRoom,
@@ -138,7 +138,7 @@ impl Refusal {
     }
 }
 
-/// A room configuration that was refused.
+/// Why a room could not be created, configured or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConfigureError {
     /// The room does not exist.
@@ -154,15 +154,15 @@ pub enum ConfigureError {
         "a room can be linked with at most {limit} other rooms, directly or through other rooms"
     )]
     TooManyLinked {
-        /// Maximum number of rooms that a room is linked with, directly or over others.
+        /// Maximum number of rooms that a room is linked with, directly or through other rooms.
         limit: usize,
     },
-    /// The server cannot create another room.
+    /// The server has its maximum number of rooms, or a command queue is full.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
 }
 
-/// A participant that could not be found for a change.
+/// Why a participant that was to be changed or removed was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UnknownParticipant {
     /// The room does not exist.
@@ -173,7 +173,7 @@ pub enum UnknownParticipant {
     Participant,
 }
 
-/// A floor request that was refused before it reached the floor.
+/// Why a floor request was refused before it reached the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FloorError {
     /// The session does not exist.
@@ -189,14 +189,14 @@ pub enum FloorError {
 #[error("the session does not exist or has ended; join again")]
 pub struct UnknownSession;
 
-/// ICE candidates or an ICE restart that was refused.
+/// Why new ICE candidates or an ICE restart were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IceError {
     /// The secret belongs to no session.
     #[error("the session does not exist or has ended; join again")]
     UnknownSession,
-    /// The request belongs to another ICE session than the present one, by its condition (`If-Match`) or its user name
-    /// fragment.
+    /// The `If-Match` condition or the user name fragment of the request belongs to another ICE
+    /// session than the present one.
     #[error("ICE has restarted since the ETag or ice-ufrag of this request was issued")]
     Stale,
     /// The session has restarted ICE more often than its rate limit allows.
@@ -238,7 +238,7 @@ impl From<RestartError> for IceError {
     }
 }
 
-/// A command of a participant that was refused.
+/// Why the command of a participant was refused.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CommandError {
     /// The command cannot be parsed.
@@ -247,16 +247,16 @@ pub enum CommandError {
     /// The command names no session of this room.
     #[error("the command names no session of this room, or a session that has ended")]
     UnknownSession,
-    /// The room to listen to does not exist, and joins do not create rooms on this server.
+    /// The room to be monitored does not exist, and joins do not create rooms on this server.
     #[error("the room {room} does not exist; GET /v1/rooms lists all rooms")]
     UnknownRoom {
-        /// The room to listen to.
+        /// The room to be monitored.
         room: RoomName,
     },
-    /// The room to listen to allows no monitors.
+    /// The room to be monitored allows no monitors.
     #[error("the room {room} does not allow participants of other rooms to listen to it")]
     MonitoringRefused {
-        /// The room to listen to.
+        /// The room to be monitored.
         room: RoomName,
     },
     /// A moderator's grant that the floor refused.
@@ -278,7 +278,7 @@ impl CommandError {
         }
     }
 
-    /// Returns the other room that the error is about.
+    /// Returns the room to be monitored that the error is about; `None` for all other errors.
     pub fn room(&self) -> Option<RoomName> {
         match self {
             CommandError::UnknownRoom { room } | CommandError::MonitoringRefused { room } => {

@@ -2,8 +2,8 @@
 //! messages to the participants.
 //!
 //! A request is answered at once. What the mixer observed of each participant is read from the
-//! participant's telemetry every 20 ms: events may be dropped, and a floor must not hang because of
-//! one.
+//! participant's telemetry every 20 ms: mixer events may be dropped, and a dropped event must not
+//! leave a floor stuck.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub(super) struct FloorCounts {
     pub(super) revoked: [u64; RevokeCause::ALL.len()],
 }
 
-/// Packet counts of a participant when its telemetry was last read.
+/// Numbers of packets that a participant had sent when its telemetry was last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SentCounts {
     packets: u64,
@@ -60,7 +60,7 @@ pub(super) struct SentCounts {
 /// Requests the floor of the session's room.
 ///
 /// # Errors
-/// [`FloorError`], equally for a session that never existed and one that has ended.
+/// [`FloorError`]; a session that has ended and one that never existed get the same error.
 #[derive(Debug)]
 pub(crate) struct RequestFloor {
     /// The secret of the session.
@@ -68,8 +68,8 @@ pub(crate) struct RequestFloor {
     pub(crate) request: floor::Request,
 }
 
-/// Releases the floor or leaves the floor queue; succeeds without effect for a session that does
-/// neither.
+/// Releases the floor or leaves the floor queue; succeeds without effect for a session that neither
+/// holds the floor nor waits for it.
 ///
 /// # Errors
 /// [`UnknownSession`] if the session does not exist.
@@ -103,8 +103,9 @@ impl Request for RequestFloor {
 impl Request for ReleaseFloor {
     type Answer = Result<(), UnknownSession>;
 
-    /// No rate limiter counts releases: the release of a push-to-talk key must never be missed, and
-    /// only a request gives a release any effect.
+    /// Releases the floor without counting against a rate limit: the release of a push-to-talk key
+    /// must never be missed, and it has no effect for a participant who neither holds the floor nor
+    /// waits for it.
     fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
         let (id, name) = machine.at_floor(&self.session)?;
         if let Some(room) = machine.registry.change_floor(&name) {
@@ -148,7 +149,7 @@ impl Machine {
     /// Carries out a floor command of a participant.
     ///
     /// # Errors
-    /// The refusal, for the sender of the command.
+    /// The event that tells the sender of the command why it was refused.
     pub(super) fn command_floor(
         &mut self,
         from: ParticipantId,
@@ -211,7 +212,7 @@ impl Machine {
     }
 
     /// Performs the actions of all floors that the present input has changed. This is the last step
-    /// of an input, so that the answer precedes its consequences.
+    /// of an input, so that the answer to a request precedes the events that the request causes.
     pub(super) fn settle_floors(&mut self) {
         while let Some(name) = self.registry.changed_floors.pop_first() {
             self.apply_floor_actions(&name);
@@ -340,12 +341,13 @@ impl FloorRounds {
         }
     }
 
-    /// Returns when the next round begins.
+    /// Returns when the next round is due.
     fn due(&self) -> Instant {
         self.last + ROUND
     }
 
-    /// Ends the round if its time is over; then returns whether this round checks all participants.
+    /// Begins a round if one is due; returns whether it checks all participants, or `None` if no
+    /// round is due.
     fn next(&mut self, now: Instant) -> Option<bool> {
         if now.saturating_duration_since(self.last) < ROUND {
             return None;
@@ -366,18 +368,18 @@ impl SentCounts {
 }
 
 impl Room {
-    /// Marks all packets sent so far as known, because packets sent before a room had a floor must
-    /// not count as talking.
+    /// Marks all packets that members have sent so far as counted, because packets sent before a
+    /// room had a floor must not count as talking.
     pub(super) fn forget_sent(&mut self) {
         for member in &mut self.members {
             member.sent = SentCounts::of(&member.shared.telemetry);
         }
     }
 
-    /// Tells the floor which participants sent packets, whose voice has been heard to the end, and
-    /// the time.
+    /// Tells the floor which participants have sent packets, which draining voices have been played
+    /// to the end, and the time.
     ///
-    /// - `look`: whether to check all participants, not only floor holders.
+    /// - `look`: whether to check the packets of all participants, not only of floor holders.
     fn observe(&mut self, look: bool, now: Instant) {
         let look = look || self.config.floor.implicit;
         let holders: Vec<ParticipantId> =
@@ -423,8 +425,8 @@ fn allow(
         return;
     };
     member.shared.settings.set_permit(permit);
-    // All packets of the talk-spurt may have arrived already, so the mixer must look at the permit;
-    // and the end of a draining voice is only noticed in a tick.
+    // The room may sleep, because all packets of the talk-spurt may have arrived already. It must
+    // tick to play them under the new permit, and to notice the end of a draining voice.
     if matches!(permit, Permit::Held | Permit::Draining) {
         placement.attend(effects, id);
     }

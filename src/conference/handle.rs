@@ -18,7 +18,7 @@ use crate::queues::CONFERENCE_REQUESTS;
 use crate::rate_limit::Rate;
 use crate::rtc::{NetworkControl, RtcHandle};
 
-/// A handle on the conference; clones refer to one conference.
+/// A handle on the conference; clones refer to the same conference.
 #[derive(Clone)]
 pub struct Conference {
     pub(super) limits: Limits,
@@ -69,7 +69,7 @@ pub fn start(limits: Limits, threads: Threads, now: Instant) -> (Conference, Own
 }
 
 impl Conference {
-    /// Returns whether a join creates a room that does not exist.
+    /// Returns whether a join creates its room if the room does not exist.
     pub fn makes_rooms(&self) -> bool {
         self.limits.open_rooms
     }
@@ -79,7 +79,8 @@ impl Conference {
         self.tell(CountRefusal(Refusal::Rate)).await;
     }
 
-    /// Counts a join that was refused because too many joins were waiting.
+    /// Counts a join that was refused because too many joins were waiting; returns the error for
+    /// its client.
     pub async fn refuse_waiting(&self) -> Overloaded {
         self.tell(CountRefusal(Refusal::Waiting)).await;
         Overloaded::Waiting
@@ -106,7 +107,7 @@ impl Conference {
     /// Sends a request to the machine and waits for the answer.
     ///
     /// # Errors
-    /// As the request says, if its answer is a `Result`.
+    /// The errors that the request documents, if its answer is a `Result`.
     pub(crate) async fn ask<R: Request>(&self, request: R) -> R::Answer {
         let place = self.place().await;
         place.ask(Luggage::default(), request).await
@@ -121,7 +122,7 @@ impl Conference {
     pub(super) async fn place(&self) -> Place {
         match self.requests.clone().reserve_owned().await {
             Ok(permit) => Place(permit),
-            // The owner ends last, when the server does: later requests have no answer.
+            // The owner is the last task of the server to end: later requests are never answered.
             Err(_) => std::future::pending().await,
         }
     }
@@ -130,8 +131,7 @@ impl Conference {
 impl Place {
     /// Sends a request to the machine and waits for the answer.
     ///
-    /// - `luggage`: boxes for the mixer and the network thread, which the pure machine cannot
-    ///   carry.
+    /// - `luggage`: the participant and the peer that were built for a join.
     pub(super) async fn ask<R: Request>(self, luggage: Luggage, request: R) -> R::Answer {
         let (request, answer) = PendingRequest::new(request);
         self.0.send(Envelope { request, luggage });

@@ -31,8 +31,8 @@ pub enum IceOutcome {
 impl Conference {
     /// Adds a client's new ICE candidates, or restarts ICE if their user name fragment is new.
     ///
-    /// - `expected`: the ETags of the request's condition; `None` and an empty list mean no
-    ///   condition.
+    /// - `expected`: the ETags of the request's `If-Match` condition; `None` and an empty list mean
+    ///   no condition.
     ///
     /// # Errors
     /// [`IceError`]. A failed restart leaves the old ICE session unchanged.
@@ -86,7 +86,7 @@ impl Conference {
 pub(super) struct UpdateIce {
     /// The secret of the session.
     pub(super) session: String,
-    /// The ETags of the request's condition; `None` and an empty list mean no condition.
+    /// The ETags of the request's `If-Match` condition; `None` and an empty list mean no condition.
     pub(super) expected: Option<Vec<String>>,
     pub(super) update: IceUpdate,
     /// The ETag of the new ICE session, if one begins.
@@ -148,7 +148,8 @@ impl Machine {
         let (ufrag, pwd) = match (update.ufrag, update.pwd) {
             (Some(ufrag), Some(pwd)) if ufrag != ice.client_ufrag => (ufrag, pwd),
             _ => {
-                // Unusable candidates are dropped silently, even when the queue is full.
+                // An update without any usable candidate succeeds without effect, even when the
+                // queue is full.
                 if is_full
                     && !remote_candidates(update.candidates.iter().map(String::as_str)).is_empty()
                 {

@@ -1,5 +1,5 @@
-//! One join, from the reserved seat to the entered member, and the undoing of each step; the
-//! machine's steps are in [`super::seat`].
+//! Joins a participant to a room: reserves a seat, builds the participant and its peer, and adds
+//! the member; undoes these steps if the join fails. The machine's part is in [`super::seat`].
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Join {
     pub profile: Option<Profile>,
     /// Highest priority at which the participant may request the floor; 0 is the lowest.
     pub priority: u8,
-    /// The rooms to listen to besides the joined room.
+    /// The rooms to monitor besides the joined room.
     pub listen: Vec<MonitorEntry>,
     /// The mode of the room if this join creates it; the server's default if absent.
     pub mode: Option<Mode>,
@@ -60,10 +60,11 @@ impl Conference {
     /// Joins a participant to a room.
     ///
     /// Reading the offer and building codecs takes some milliseconds and runs on the blocking
-    /// thread pool. The future must be run to its end.
+    /// thread pool. The future must be awaited to its end: if it is dropped, a seat may stay
+    /// reserved, or a participant may stay whose session no client knows.
     ///
     /// # Errors
-    /// [`JoinError`]; nothing of the join is left behind.
+    /// [`JoinError`]; the steps that were already done have been undone.
     pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join).await;
         if let Err(error @ JoinError::Offer(_)) = &result {
@@ -90,15 +91,15 @@ impl Conference {
     /// Reserves a seat in a room, creating the room if the server has open rooms.
     ///
     /// - `mode`: the mode of the room if it is created.
-    /// - `listen`: the rooms that the participant will listen to.
+    /// - `listen`: the rooms that the participant will monitor.
     pub(super) async fn reserve(
         &self,
         room: &RoomName,
         mode: Option<Mode>,
         listen: Vec<MonitorEntry>,
     ) -> Result<HeldSeat, JoinError> {
-        // This place in the request queue is taken first, so that the seat can always be given
-        // back.
+        // A place in the request queue is taken first, for the request that fills or frees the
+        // seat.
         let place = self.place().await;
         let seat = self
             .ask(ReserveSeat {
@@ -115,7 +116,7 @@ impl Conference {
 }
 
 /// A reserved seat while its join is under way. Dropping it frees the seat, and ends a room that
-/// was created for it.
+/// was created for the join.
 pub(super) struct HeldSeat {
     held: Option<(Place, Seat)>,
 }
@@ -126,8 +127,8 @@ impl HeldSeat {
         seat
     }
 
-    /// Hands the participant to the mixer and the peer to the network thread, and enters the
-    /// member.
+    /// Hands the participant to the mixer and the peer to the network thread, and adds the member
+    /// to the room.
     async fn enter(mut self, built: Built) -> Result<Joined, JoinError> {
         let (place, seat) = self.held.take().expect("it is taken out here only");
         let Built {
@@ -153,7 +154,7 @@ impl Drop for HeldSeat {
     }
 }
 
-/// All parts built for a join before the member enters.
+/// The parts of a join that are built from the client's offer.
 struct Built {
     member: Member,
     wishes: JoinWish,
@@ -205,11 +206,12 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
     })
 }
 
-/// Returns how a client's stream is encoded.
+/// Returns how the stream to a client is encoded.
 ///
 /// - `tick`: length of a tick of the client's room.
 fn encoding(profile: Profile, accepted: &Accepted, tick: TickLength, limits: &Limits) -> Encoding {
-    // On a thin network, comfort packets after the last sound cost as much as a voice does.
+    // For a client that asks for a very low bitrate, packets after the last sound cost as much as
+    // voice.
     let hangover_ms = match accepted.limits.wants_little() {
         true => 0,
         false => limits.hangovers.of_ms(profile),
@@ -217,7 +219,7 @@ fn encoding(profile: Profile, accepted: &Accepted, tick: TickLength, limits: &Li
     Encoding::new(profile, &accepted.limits, tick).with_hangover(hangover_ms)
 }
 
-/// Counts a join that was refused before it reached the machine.
+/// Counts a join that was refused outside the machine.
 #[derive(Debug)]
 pub(super) struct CountRefusal(pub(super) Refusal);
 
@@ -230,7 +232,7 @@ impl Request for CountRefusal {
 }
 
 impl Seat {
-    /// Creates the member that takes the seat, with new secrets.
+    /// Creates the member for the seat, with a new session secret and a new ETag.
     ///
     /// - `name`: the member's name; made from its id if absent.
     /// - `encoding`: how the member's stream is encoded, if the member receives one.

@@ -1,7 +1,7 @@
 //! Leaving: removes one participant or all participants of a room.
 //!
-//! Leaving frees what others wait for, so it never fails and never waits: what a full queue does
-//! not take at once is sent later.
+//! Leaving never fails and never waits, because other participants wait for the place that it
+//! frees: an order that finds its queue full is sent later.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,11 +69,13 @@ impl Machine {
         self.end_if_over(&name);
     }
 
-    /// Removes all participants from a room.
+    /// Removes all participants from a room, and [ends the room](Machine::end_if_over) unless it is
+    /// permanent.
     ///
-    /// Each participant is told over its data channel of its own removal only, because telling all
-    /// of all would be quadratic. WebSockets receive one event per participant if that fits into
-    /// their backlog, otherwise one event with the empty room.
+    /// Each participant is told over its data channel of its own removal only; telling every
+    /// participant of every removal would take messages in proportion to the square of their
+    /// number. WebSockets receive one event per participant if their backlog can hold the events,
+    /// otherwise one event with the state of the empty room.
     pub(super) fn remove_all(&mut self, name: &RoomName, reason: LeaveReason, now: Instant) {
         self.detach_all(name, reason, now);
         self.end_if_over(name);
@@ -130,5 +132,6 @@ impl Machine {
     }
 }
 
-/// Most `left` events sent one by one to each WebSocket of a room: half of a WebSocket's backlog.
+/// Maximum number of `left` events that are sent one by one to each WebSocket of a room: half of a
+/// WebSocket's backlog.
 const MOST_LEFT_EVENTS: usize = 128;

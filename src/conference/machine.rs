@@ -24,14 +24,17 @@ use crate::rtc::RtcEvent;
 pub(super) enum Input {
     /// A request from a handle of the conference.
     Request(PendingRequest),
-    /// An event of a peer.
+    /// An event of a peer, from the network thread.
     Network(RtcEvent),
     /// An event of a mixer.
     Mixer(MixerEvent),
-    /// Busy time of each mixer since its start in nanoseconds, indexed by mixer id; due when
-    /// [`Machine::next_report`] says.
+    /// Busy time of each mixer since the mixer's start, in nanoseconds, indexed by mixer id.
+    ///
+    /// Due at the time that [`Machine::next_report`] returns. Also makes the machine report the
+    /// levels of talking participants.
     Load(Vec<u64>),
-    /// Time has passed; to be told when [it is due](Machine::next_time), and after other inputs.
+    /// The passing of time. Due at the time that [`Machine::next_time`] returns, and after each
+    /// batch of other inputs.
     Time,
 }
 
@@ -92,7 +95,8 @@ impl Machine {
 
     /// Handles one input; returns the resulting effects, in order.
     ///
-    /// [`Effects::set_credit`] must be called before, with the free places of the queues.
+    /// Before each call, [`Effects::set_credit`] must be told the numbers of free places in the
+    /// queues.
     pub(super) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Request(request) => request.answer(self, now),
@@ -112,7 +116,8 @@ impl Machine {
         self.effects.take()
     }
 
-    /// When [`Input::Time`] is due even if no other input arrives; `None`: not before another input.
+    /// Returns when [`Input::Time`] is due if no other input arrives before; `None` if it is due
+    /// only after another input.
     ///
     /// - `turned`: when [`Input::Time`] was handled last.
     pub(super) fn next_time(&self, turned: Instant) -> Option<Instant> {
@@ -120,21 +125,22 @@ impl Machine {
         [self.next_round(), retry].into_iter().flatten().min()
     }
 
-    /// When [`Input::Load`] is to be told next.
+    /// Returns when [`Input::Load`] is due next.
     pub(super) fn next_report(&self) -> Instant {
         self.next_report
     }
 
-    /// Sends an event to all watchers of a room and to participants who hear the room from
-    /// elsewhere.
+    /// Sends an event of a room to the room's WebSockets and data channels, and to the participants
+    /// of other rooms who hear the room.
     pub(super) fn broadcast(&mut self, name: &RoomName, event: &Event) {
         if let Some(room) = self.registry.rooms.get(name) {
             self.effects.broadcast(room, event);
         }
     }
 
-    /// Ends a room that nothing keeps. During shutdown rooms stay, so that their watchers learn of
-    /// the shutdown and not of a room that ended.
+    /// Ends a room that is not permanent and has neither members nor reserved seats. During
+    /// shutdown the room stays, so that its WebSockets report the shutdown and not the end of a
+    /// room.
     pub(super) fn end_if_over(&mut self, name: &RoomName) {
         if self.stopping {
             return;
@@ -146,7 +152,7 @@ impl Machine {
 
     /// Removes an empty room.
     pub(super) fn remove_room(&mut self, name: &RoomName) {
-        // The room's watchers are told how its floor ended.
+        // The room's clients are told how its floor ended.
         self.apply_floor_actions(name);
         if let Some(room) = self.registry.rooms.remove(name) {
             self.placement.remove_room(&mut self.effects, room.id);
@@ -155,8 +161,9 @@ impl Machine {
     }
 }
 
-/// A mixer that was told nothing because its queue was full has emptied it by then: it looks into it every 2.5 ms.
+/// Time after which an order that found a mixer's queue full is sent again. The mixer empties its
+/// queue every 2.5 ms.
 pub(super) const RETRY: Duration = Duration::from_millis(3);
 
-/// Between two reports of levels and load.
+/// Interval between two reports of talking participants' levels and of the mixers' load.
 const REPORT: Duration = Duration::from_millis(200);

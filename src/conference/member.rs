@@ -38,17 +38,19 @@ pub(super) struct Member {
     pub(super) shared: Arc<Shared>,
 }
 
-/// How the stream of a listen-only participant is encoded; only the conference can give the
-/// participant another stream in a listener group.
+/// How the stream to a listen-only participant is encoded.
+///
+/// The conference keeps this to build the participant a new stream when the participant changes its
+/// listener group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamEncoding {
     /// How the stream is encoded.
     pub(super) encoding: Encoding,
-    /// The tick length of the room.
+    /// The tick length of the participant's room.
     pub(super) tick: TickLength,
 }
 
-/// A peer's ICE session, as requests name it.
+/// A peer's ICE session, with the names by which requests refer to it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IceSession {
     /// The server's ETag of the session (RFC 9725, 4.3.1).

@@ -1,4 +1,4 @@
-//! Handles mixer events and turns them into events of the room.
+//! Handles mixer events: talking participants, refused commands and failed rooms.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -64,8 +64,8 @@ impl Machine {
         self.remove_participant(id, LeaveReason::Lost, now);
     }
 
-    /// Handles a room that the mixer gave up: all its members must join again, and a permanent room
-    /// starts afresh.
+    /// Handles a room that has failed on its mixer: all its members must join again, and a
+    /// permanent room is built anew.
     fn on_fault(&mut self, name: &RoomName, now: Instant) {
         tracing::error!(room = %name, "the room failed on its mixer thread and was closed; its participants must join again");
         self.counters.faults += 1;
@@ -109,8 +109,8 @@ impl Machine {
         self.broadcast(&room, &event);
     }
 
-    /// Broadcasts the levels of talking participants, and corrects talking states whose event was
-    /// dropped.
+    /// Broadcasts the levels of talking participants, and makes up for mixer events that were
+    /// dropped: talking states, failed rooms and refused participants.
     pub(super) fn report(&mut self, now: Instant) {
         self.end_failed(now);
         let stale: Vec<(ParticipantId, bool)> = self
@@ -142,7 +142,8 @@ impl Machine {
         }
     }
 
-    /// Ends the rooms and the sessions that no mixer has.
+    /// Ends the rooms that have failed on their mixer, and the sessions that their mixer had no
+    /// capacity for.
     fn end_failed(&mut self, now: Instant) {
         let rooms = self.registry.rooms.iter();
         let failed = rooms.filter(|(_, room)| self.placement.has_failed(room.id));

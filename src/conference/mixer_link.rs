@@ -1,5 +1,5 @@
 //! The link to one mixer: builds the objects that commands carry, so that no mixer thread
-//! allocates, and keeps commands that must not be lost until the ring has room.
+//! allocates, and keeps commands that must not be lost until the mixer's queue has a place.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,14 +16,15 @@ use crate::audio::MixerControl;
 
 /// The link to one mixer.
 ///
-/// A command that removes something must not be lost, so it waits here for room in the ring.
-/// Commands never overtake each other: while a command waits, the link reports no free place.
+/// A command that removes a room or a participant must not be lost, so it waits in the link while
+/// the mixer's queue is full. Commands never overtake each other: while a command waits, the link
+/// reports no free place.
 pub(super) struct MixerLink {
     pub(super) mixer: MixerControl,
     waiting: VecDeque<Command>,
 }
 
-/// The open feeds of rooms that participants elsewhere hear.
+/// The open feeds by their numbers.
 pub(super) type Feeds = HashMap<FeedNo, Arc<Feed>>;
 
 impl MixerLink {
@@ -43,12 +44,12 @@ impl MixerLink {
         }
     }
 
-    /// Whether commands wait until the mixer takes them.
+    /// Returns whether removals wait for a place in the mixer's queue.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Sends what waits, as far as the ring has room.
+    /// Sends the waiting removals, as far as the mixer's queue has places.
     pub(super) fn retry(&mut self) {
         while let Some(command) = self.waiting.pop_front() {
             if let Err(command) = self.mixer.send(command) {
@@ -58,8 +59,8 @@ impl MixerLink {
         }
     }
 
-    /// Sends a command. A removal waits if the ring is full; the number of waiting removals is
-    /// bounded by what exists to be removed. Any other command was given a [free
+    /// Sends a command. A removal waits if the mixer's queue is full; no more removals can wait
+    /// than there are rooms and participants. Any other command was given a [free
     /// place](MixerLink::free_places) before, and is lost only if the mixer has ended since.
     pub(super) fn send(&mut self, command: Command) {
         if !matches!(
@@ -74,9 +75,10 @@ impl MixerLink {
     }
 }
 
-/// Builds the command that an order describes; `None` if the box of its participant is missing.
+/// Builds the command that an order describes; `None` if the order adds a participant and
+/// `participant` is `None`.
 ///
-/// - `participant`: the box that came with the request.
+/// - `participant`: the participant that came with the request of a join.
 pub(super) fn build(
     order: MixerOrder,
     feeds: &mut Feeds,
@@ -137,7 +139,7 @@ fn monitor_change(
     })
 }
 
-/// Builds what mixes the rooms of a plan.
+/// Builds the object with which the mixer mixes the rooms of a plan.
 fn monitored(plan: Option<MonitorPlan>, feeds: &Feeds) -> Option<Box<MonitorMix>> {
     let plan = plan?;
     let channels = plan.channels.into_iter().filter_map(|(number, level)| {

@@ -1,15 +1,15 @@
 //! The conference decides which participants are in which rooms. Requests come in; commands to the
 //! mixers and to the network thread and events to the watchers of a room go out.
 //!
-//! The conference steers the picture from above and never sees a packet. A pure
-//! machine (`machine::Machine`) holds the whole state. One task, its [`Owner`], hands the machine
-//! every input and performs the effects that the machine asks for; the task never waits for a mixer
-//! or for the network thread. Heavy work (reading an offer, building codecs) is done on the
-//! caller's side before the request reaches the machine.
+//! The conference never sees an audio packet: packets pass between the network thread and the
+//! mixers. A pure state machine (`machine::Machine`) holds the whole state. One task, the
+//! [`Owner`], hands the machine every input and performs the effects that the machine asks for. The
+//! task never waits for a mixer or for the network thread. Heavy work (reading an offer, building
+//! codecs) is done on the caller's side before the request reaches the machine.
 //!
 //! A join has five steps, in this order: reserve a seat, accept the offer, send the participant to
-//! the mixer, send the peer to the network thread, enter the member. If a step fails, all steps
-//! before it are undone.
+//! the mixer, send the peer to the network thread, add the member to the room. If a step fails, all
+//! steps before it are undone.
 
 mod commands;
 mod counters;

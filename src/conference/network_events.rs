@@ -13,7 +13,7 @@ use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 
 impl Machine {
-    /// Handles an event of a peer.
+    /// Handles an event of a peer, from the network thread.
     pub(super) fn on_rtc(&mut self, event: RtcEvent, now: Instant) {
         match event {
             RtcEvent::Connected(id) => self.set_connected(id, true),
@@ -45,9 +45,10 @@ impl Machine {
         self.broadcast(&room, &Event::Changed { participant });
     }
 
-    /// Passes the loss rate that a listener reports on to the mixer. A listen-only participant also
-    /// gets a new stream built here, with which it can join the listener group of its new loss
-    /// class; the mixer itself cannot build one.
+    /// Tells the mixer the packet loss that a listener has reported. If the loss class of a
+    /// listen-only participant has changed, the participant also gets a new stream, with which it
+    /// can join the listener group of the new class; a mixer cannot build a stream, because it must
+    /// not allocate.
     fn set_loss(&mut self, id: ParticipantId, percent: u8) {
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;
@@ -109,7 +110,8 @@ impl Machine {
         }
     }
 
-    /// Answers an unreadable data channel message, within the rate limit of readable messages.
+    /// Answers an unreadable data channel message, which counts against the same rate limit as a
+    /// readable one.
     fn on_bad_message(&mut self, id: ParticipantId, error: MessageError, now: Instant) {
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;

@@ -1,8 +1,8 @@
 //! The owner of the conference: one task that hands every input to the machine, one at a time, and
 //! performs the resulting effects.
 //!
-//! The network thread and the mixers ring when they have something. Between that it wakes for what the machine has to do in
-//! time, and for reports.
+//! The task wakes when a request arrives, when the network thread or a mixer signals an event, and
+//! when the machine's next input or report is due.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,7 @@ use crate::audio::MixerControl;
 use crate::protocol::{RoomChange, RoomName, RoomState};
 use crate::rtc::NetworkControl;
 
-/// How often everybody is listened to where nobody can ring, for lack of a descriptor.
+/// Interval at which the owner polls for events if it has no descriptor to wait on.
 const TURN_WITHOUT_BELL: Duration = Duration::from_millis(20);
 
 /// Maximum number of mixer events, and of network events, handled in one turn, so that a flood of
@@ -39,7 +39,7 @@ pub struct Owner {
     turned: Instant,
 }
 
-/// A request on its way to the owner, with the boxes that the machine cannot carry.
+/// A request on its way to the owner, with the participant and the peer of a join.
 pub(super) struct Envelope {
     pub(super) request: PendingRequest,
     pub(super) luggage: Luggage,
@@ -88,11 +88,11 @@ impl Owner {
     }
 
     /// Runs the conference until `end` changes or its sender is dropped. All tasks that use a
-    /// handle must end before.
+    /// handle must end before, because later requests are never answered.
     pub async fn run(mut self, mut end: watch::Receiver<bool>) {
         let wake_up = self.performer.network.something_happened();
-        // An eventfd is not a pipe, but is read in the same way. A thread that rings never waits in
-        // the kernel for the reader.
+        // An eventfd is not a pipe, but is read in the same way. A thread that writes to it never
+        // waits for the reader.
         let wake_up = match wake_up.and_then(pipe::Receiver::from_owned_fd_unchecked) {
             Ok(wake_up) => Some(wake_up),
             Err(error) => {
@@ -112,8 +112,8 @@ impl Owner {
                 Some(envelope) = self.requests.recv() => self.serve(envelope, Instant::now()),
                 () = tokio::time::sleep_until(deadline.into()) => {}
             }
-            // Inputs beyond the limits of one turn are handled in the next, after other tasks of
-            // this thread have run.
+            // Inputs beyond the limits of one turn are handled in the next turn, after other tasks
+            // of the runtime's thread have run.
             while self.turn(Instant::now()) {
                 tokio::task::yield_now().await;
             }
@@ -178,7 +178,8 @@ impl Owner {
     pub(super) fn serve(&mut self, envelope: Envelope, now: Instant) {
         self.performer.luggage = envelope.luggage;
         self.handle(Input::Request(envelope.request), now);
-        // Boxes that neither a mixer nor the network thread has taken are freed here.
+        // A participant or a peer that the machine has not sent on, because the join failed, is
+        // freed here.
         self.performer.luggage = Luggage::default();
     }
 
@@ -188,7 +189,7 @@ impl Owner {
         self.requests.recv().await
     }
 
-    /// Sends waiting commands, and tells the machine how many more the queues accept.
+    /// Sends waiting commands, and tells the machine how many further commands the queues accept.
     pub(super) fn set_credit(&mut self) {
         self.performer.retry();
         let performer = &self.performer;
@@ -196,7 +197,7 @@ impl Owner {
         effects.set_credit(performer.mixer_credit(), performer.network.free_places());
     }
 
-    /// When the next turn is due, whatever happens.
+    /// Returns when the next turn is due if neither a request nor a signal arrives before.
     fn deadline(&self, has_bell: bool) -> Instant {
         let others = [
             self.machine.next_time(self.turned),
@@ -236,8 +237,9 @@ async fn woken(wake_up: Option<&pipe::Receiver>) {
     }
 }
 
-/// Interval and maximum number of attempts to send the closing commands when the server ends.
+/// Interval between two attempts to send the closing commands when the server ends.
 const CLOSING_TURN: Duration = Duration::from_millis(5);
+/// Maximum number of attempts to send the closing commands when the server ends.
 const MOST_CLOSING_TURNS: u32 = 200;
 
 #[cfg(test)]

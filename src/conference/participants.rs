@@ -10,7 +10,8 @@ use super::machine::Machine;
 use super::rights::{Action, Actor, Target};
 use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, RoomName};
 
-/// Mutes, renames or amplifies a participant, and tells its room; the answer is its new state.
+/// Mutes, renames or amplifies a participant, and tells its room; the answer is the participant's
+/// new state.
 ///
 /// # Errors
 /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
@@ -56,7 +57,8 @@ impl Request for KickParticipant {
 }
 
 impl Machine {
-    /// Changes a member and tells its room; `None` if the member does not exist.
+    /// Mutes, renames or amplifies a member, and tells its room; `None` if the member does not
+    /// exist.
     pub(super) fn apply(
         &mut self,
         id: ParticipantId,

@@ -23,12 +23,14 @@ pub(super) struct Performer {
     feeds: Feeds,
     /// The broadcast channels of the rooms that WebSockets watch.
     watchers: HashMap<WatchId, broadcast::Sender<Arc<str>>>,
-    /// The boxes that came with the request whose effects are being performed.
+    /// The participant and the peer that came with the present request, if it is a join.
     pub(super) luggage: Luggage,
 }
 
-/// Boxes too heavy for the machine, which bypass it on their way to a mixer and to the network
-/// thread.
+/// The participant and the peer that were built for a join.
+///
+/// The pure machine does not see them: they accompany the request to the performer, which sends the
+/// participant to a mixer and the peer to the network thread when the machine asks for it.
 #[derive(Default)]
 pub(super) struct Luggage {
     pub(super) participant: Option<Box<Participant>>,
@@ -49,7 +51,7 @@ impl Performer {
 
     /// Performs effects, in their order.
     pub(super) fn perform(&mut self, effects: Vec<Effect>) {
-        // Peers that close in direct succession are closed with one command.
+        // Peers whose closing orders follow each other directly are closed with one command.
         let mut closing = Vec::new();
         for effect in effects {
             match effect {
@@ -88,12 +90,13 @@ impl Performer {
         self.network.retry();
     }
 
-    /// Whether something waits for a mixer or the network thread to take it.
+    /// Returns whether a command waits for a place in the queue to a mixer or to the network
+    /// thread.
     pub(super) fn is_waiting(&self) -> bool {
         self.network.is_waiting() || self.mixers.iter().any(MixerLink::is_waiting)
     }
 
-    /// How many commands each mixer takes now, by its id.
+    /// Returns how many commands each mixer accepts now, in the order of the mixer ids.
     pub(super) fn mixer_credit(&self) -> impl Iterator<Item = usize> {
         self.mixers.iter().map(MixerLink::free_places)
     }
@@ -173,5 +176,5 @@ impl Performer {
     }
 }
 
-/// Events that a slow WebSocket may lag behind before it is closed.
+/// Number of events that a slow WebSocket may lag behind before it is closed.
 const BACKLOG_EVENTS: usize = 256;

@@ -17,8 +17,8 @@ use crate::queues::MixerId;
 /// The mixer of each room and participant.
 ///
 /// A new room goes to the mixer with the least load and stays there, because its participants'
-/// packets are sent there. Removals are never lost, so they cannot be refused; all other orders
-/// can.
+/// packets are sent there. A removal is never refused: it waits if the mixer's queue is full. All
+/// other orders are then refused.
 pub(super) struct Placement {
     /// Load of each mixer, indexed by mixer id.
     mixers: Vec<MixerLoad>,
@@ -32,7 +32,7 @@ struct PlacedRoom {
     telemetry: Arc<RoomTelemetry>,
 }
 
-/// The load of one mixer.
+/// The load of one mixer: how busy it is, and its numbers of rooms and participants.
 pub(super) struct MixerLoad {
     pub(super) governor: LoadGovernor,
     /// Busy time of the mixer when its governor last observed the load, in nanoseconds.
@@ -81,7 +81,7 @@ impl Placement {
         mixer.is_some_and(|mixer| !self.mixers[mixer.0].governor.refuses_joins())
     }
 
-    /// Returns whether the mixer of a room has lost the room.
+    /// Returns whether the mixer has dropped a room, after a panic or for lack of capacity.
     pub(super) fn has_failed(&self, room: RoomId) -> bool {
         let placed = self.rooms.get(&room);
         placed.is_some_and(|placed| placed.telemetry.has_failed())
@@ -112,7 +112,7 @@ impl Placement {
         Ok(())
     }
 
-    /// Enlarges the capacity of a room.
+    /// Gives a room memory for `capacity` members.
     ///
     /// # Errors
     /// [`QueueFull`]; the capacity is then unchanged.
@@ -140,7 +140,8 @@ impl Placement {
         effects.command(mixer, MixerOrder::ConfigureRoom(room, settings(config)))
     }
 
-    /// Adds the participant that comes boxed with the request to a room.
+    /// Adds to a room the participant that was built for a join and comes with its request (see
+    /// [`Luggage`](super::performer::Luggage)).
     ///
     /// # Errors
     /// [`QueueFull`]; the participant is then not added.
@@ -164,14 +165,14 @@ impl Placement {
         }
     }
 
-    /// Forgets a room that its mixer has already lost; returns the mixer.
+    /// Forgets a room that its mixer has already dropped; returns the mixer.
     pub(super) fn forget_room(&mut self, id: RoomId) -> Option<MixerId> {
         let mixer = self.rooms.remove(&id)?.mixer;
         self.mixers[mixer.0].rooms -= 1;
         Some(mixer)
     }
 
-    /// Gives a listen-only participant another stream.
+    /// Gives a listen-only participant a new stream.
     ///
     /// # Errors
     /// [`QueueFull`]; the stream is then unchanged.
@@ -185,7 +186,7 @@ impl Placement {
         effects.command(mixer, MixerOrder::SetStream(id, encoding))
     }
 
-    /// Opens the feed of a room, so that participants elsewhere can hear the room.
+    /// Opens the feed of a room, so that participants of other rooms can hear the room.
     ///
     /// # Errors
     /// [`QueueFull`]; the feed is then not opened.
@@ -215,7 +216,7 @@ impl Placement {
         effects.command(mixer, MixerOrder::CloseFeed(room))
     }
 
-    /// Lets all members of a room hear linked rooms; `None` ends the links.
+    /// Sets which linked rooms all members of a room hear; `None` means no rooms.
     ///
     /// # Errors
     /// [`QueueFull`]; the links are then unchanged.
@@ -229,9 +230,9 @@ impl Placement {
         effects.command(mixer, MixerOrder::SetLinks(room, plan))
     }
 
-    /// Lets a participant hear other rooms; `None` ends that.
+    /// Sets which other rooms a participant hears; `None` means no rooms.
     ///
-    /// - `encoding`: of the participant's stream, if the participant is listen-only.
+    /// - `encoding`: how the participant's stream is encoded, if the participant is listen-only.
     ///
     /// # Errors
     /// [`QueueFull`]; the participant then hears the same rooms as before.
@@ -246,8 +247,9 @@ impl Placement {
         effects.command(mixer, MixerOrder::SetMonitors(id, plan, encoding))
     }
 
-    /// Makes the mixer apply a participant's settings even while the room sleeps. If the queue is
-    /// full, the commands in it or the participant's next packet wake the room.
+    /// Makes the mixer apply a participant's settings even while the room sleeps. If the mixer's
+    /// queue is full, no order is sent: the commands in the queue or the participant's next packet
+    /// wake the room.
     pub(super) fn attend(&self, effects: &mut Effects, id: ParticipantId) {
         if let Some(mixer) = self.participants.get(&id) {
             let _ = effects.command(*mixer, MixerOrder::Attend(id));
@@ -287,8 +289,8 @@ impl Placement {
     }
 }
 
-/// Load steps per whole mixer. Loads within one 5 % step count as equal, because differences
-/// between two idle mixers are measurement noise.
+/// Number of steps from no load to full load. Loads within one step of 5 % count as equal, because
+/// differences between two idle mixers are measurement noise.
 const LOAD_STEPS: f32 = 20.0;
 
 /// Translates a room's configuration into settings of the mixer.
@@ -301,8 +303,8 @@ pub(super) fn settings(config: &RoomConfig) -> RoomSettings {
     }
 }
 
-/// Returns the members that the mixer's room needs memory for: current participants, and departed
-/// ones that still fade out.
+/// Returns the number of members that a room on its mixer needs memory for: present participants,
+/// and departed participants whose sound still fades out.
 pub(super) fn places(config: &RoomConfig) -> usize {
     let most = config.max_participants as usize;
     most + most.min(MOST_FADING)

@@ -14,15 +14,15 @@ use crate::protocol::{Monitor, PublicId, RoomConfig, RoomName};
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) rooms: BTreeMap<RoomName, Room>,
-    /// Rooms with a floor, and possibly some that had one, so that the other rooms need not be
-    /// checked fifty times a second.
+    /// Rooms with a floor, and possibly some that no longer have one. Only these rooms are checked
+    /// fifty times a second.
     pub(super) floors: BTreeSet<RoomName>,
     /// Rooms whose floors the present input has changed and whose floor actions are still to be
     /// performed.
     pub(super) changed_floors: BTreeSet<RoomName>,
     places: HashMap<ParticipantId, RoomName>,
     sessions: HashMap<String, ParticipantId>,
-    /// Joins under way that hold a seat in some room.
+    /// Number of seats held by joins under way, in all rooms.
     pub(super) seats: usize,
     next_room: u32,
     /// Telemetry sums of the participants who have left.
@@ -124,7 +124,7 @@ impl Registry {
         Some((name, member))
     }
 
-    /// Returns a participant of another room as the monitored room lists it.
+    /// Returns a participant as a monitor, as the room that it monitors lists it.
     pub(super) fn monitor(&self, id: ParticipantId) -> Option<Monitor> {
         let room = self.place(id)?;
         Some(Monitor {
@@ -134,8 +134,8 @@ impl Registry {
         })
     }
 
-    /// Returns a room to change its floor; the floor's actions are performed at the end of the
-    /// input.
+    /// Returns a room whose floor the caller changes; the floor's actions are performed when the
+    /// present input has been handled.
     pub(super) fn change_floor(&mut self, name: &RoomName) -> Option<&mut Room> {
         let room = self.rooms.get_mut(name)?;
         if !self.changed_floors.contains(name) {
@@ -144,7 +144,7 @@ impl Registry {
         Some(room)
     }
 
-    /// Returns the name of the room that the mixer knows by `id`.
+    /// Returns the name of the room that has this id on its mixer.
     pub(super) fn room_of(&self, id: RoomId) -> Option<&RoomName> {
         self.rooms
             .iter()

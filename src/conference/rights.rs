@@ -1,10 +1,10 @@
-//! Rights: which actor may do which action. Every right is checked here and nowhere else, before
-//! anything is done.
+//! Rights: which actor may do which action. Every right is checked in this module and nowhere else,
+//! before the action begins.
 //!
 //! There are no accounts. Every client that reaches the HTTP interface may list, watch, create,
-//! configure and end rooms without a check here, and may mute, rename or remove the participants of
-//! a room. Actions of a session need its secret. Capacity and rate limits are not rights and are
-//! checked elsewhere.
+//! configure and end rooms without a check in this module, and may mute, rename or remove the
+//! participants of a room. Actions of a session need its secret. Capacity and rate limits are not
+//! rights; other modules check them.
 
 use mixer::ParticipantId;
 
@@ -62,7 +62,7 @@ pub(super) enum Denied {
 }
 
 impl Machine {
-    /// Checks whether an actor may do an action to a target.
+    /// Checks whether an actor may do an action with a target.
     ///
     /// # Errors
     /// [`Denied`] if the action is not allowed.
@@ -107,7 +107,7 @@ impl Machine {
                 let is_there = matches!(actor, Actor::Participant(_)) && home.is_some();
                 allow_if(is_there, Denied::UnknownSession)
             }
-            // The action does not apply to such a target.
+            // The action does not apply to this kind of target.
             (Action::Join | Action::Monitor | Action::Command, _) => Err(Denied::UnknownRoom),
             (Action::Moderate, _) => Err(Denied::UnknownParticipant),
         }

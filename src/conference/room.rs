@@ -12,26 +12,26 @@ use super::placement::places;
 use crate::floor::Floor;
 use crate::protocol::{FloorState, Monitors, RoomConfig, RoomLine, RoomName, RoomState};
 
-/// One room.
+/// One room: its settings, members, seats, floor and links.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// The mixer's id of the room.
+    /// The id of the room on its mixer, which changes when the room is built anew.
     pub(super) id: RoomId,
-    /// The id of the room for its watchers.
+    /// Identifies the room to the WebSockets that watch it.
     pub(super) watch: WatchId,
     /// Settings of the room.
     pub(super) config: RoomConfig,
     /// Whether the room stays when it is empty.
     pub(super) permanent: bool,
-    /// Members that the mixer's room has memory for.
+    /// Number of members that the room has memory for on its mixer.
     pub(super) capacity: usize,
-    /// Seats held by joins under way.
+    /// Number of seats held by joins under way.
     pub(super) seats: usize,
     /// Members in the order of joining.
     pub(super) members: Vec<Member>,
     /// The floor, which decides whose voice is heard.
     pub(super) floor: Floor,
-    /// The linked rooms, including rooms that do not exist yet.
+    /// The rooms that this room is directly linked with, including rooms that do not exist.
     pub(super) links: BTreeSet<RoomName>,
     /// The participants of other rooms who hear this room, if there are any.
     pub(super) subscribers: Option<Subscribers>,
@@ -42,9 +42,9 @@ pub(super) struct Room {
 /// The participants of other rooms who hear a room.
 #[derive(Debug)]
 pub(super) struct Subscribers {
-    /// The name of the room that they hear.
+    /// The name of the room that these participants hear.
     pub(super) room: RoomName,
-    /// Their ids, in ascending order.
+    /// The ids of these participants, in ascending order.
     pub(super) ids: Vec<ParticipantId>,
 }
 

@@ -1,5 +1,5 @@
-//! Links between rooms, as state of the registry; [`super::monitoring`] tells the mixers about
-//! them.
+//! Links between rooms: linked rooms hear each other. The registry holds the links;
+//! [`super::monitoring`] tells the mixers about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -51,11 +51,11 @@ impl Machine {
 }
 
 impl Registry {
-    /// Returns the rooms that a room is linked with, whether these exist or not.
+    /// Returns the rooms that a room is directly linked with, including rooms that do not exist.
     pub(super) fn links_of(&self, name: &RoomName) -> BTreeSet<RoomName> {
         match self.rooms.get(name) {
             Some(room) => room.links.clone(),
-            // For a room that does not exist, the links of the other rooms tell.
+            // A room that does not exist has no list of links, but other rooms may list it.
             None => {
                 let rooms = self.rooms.iter();
                 let linked = rooms.filter(|(_, room)| room.links.contains(name));
@@ -77,9 +77,10 @@ impl Registry {
         }
     }
 
-    /// Returns for each linked room the other rooms that it hears, directly or over other links. If
-    /// links would bring together more than `most` others, the links of older rooms take
-    /// precedence.
+    /// Returns for each linked room the other rooms that it hears, directly or through other rooms.
+    ///
+    /// No room hears more than `most` other rooms. If the links would connect more, the links of
+    /// older rooms take precedence.
     pub(super) fn partners(&self, most: usize) -> BTreeMap<RoomName, Vec<RoomName>> {
         let linked = self.rooms.iter().filter(|(_, room)| !room.links.is_empty());
         let mut linked: Vec<(&RoomName, &Room)> = linked.collect();
@@ -90,7 +91,8 @@ impl Registry {
             net_of.insert(name, nets.len());
             nets.push(vec![name]);
             for other in &room.links {
-                // A room that does not exist yet or is younger handles the link in its own turn.
+                // The link with a younger room is handled in the turn of that room, and a room that
+                // does not exist hears nothing.
                 let (Some(&theirs), own) = (net_of.get(other), net_of[name]) else {
                     continue;
                 };
@@ -112,12 +114,12 @@ impl Registry {
         partners
     }
 
-    /// Returns up to `most` rooms that a room is linked with, directly or over other links.
+    /// Returns up to `most` rooms that a room is linked with, directly or through other rooms.
     pub(super) fn linked_with(&self, name: &RoomName, most: usize) -> Vec<RoomName> {
         let mut found = vec![name.clone()];
         let mut at = 0;
         while let Some(next) = found.get(at).cloned() {
-            // A room that does not exist connects no other rooms.
+            // Rooms are not linked through a room that does not exist.
             let links = self.rooms.get(&next).map(|room| room.links.clone());
             for other in links.unwrap_or_default() {
                 if found.len() <= most && !found.contains(&other) {

@@ -39,8 +39,8 @@ pub(crate) struct ReadRoom {
 
 /// Creates or configures a room; the answer also says whether the room was created.
 ///
-/// Strips and encoders are built for one tick and number of channels, so these two can change only
-/// while the room is empty.
+/// The mixer's objects for each participant are built for one tick length and one number of
+/// channels, so these two can change only while the room is empty.
 ///
 /// # Errors
 /// [`ConfigureError`]; the room is then unchanged.
@@ -54,7 +54,7 @@ pub(crate) struct ConfigureRoom {
 /// Ends a room and removes all its participants.
 ///
 /// # Errors
-/// [`ConfigureError::UnknownRoom`].
+/// [`ConfigureError::UnknownRoom`] if the room does not exist.
 #[derive(Debug)]
 pub(crate) struct DeleteRoom {
     pub(crate) room: RoomName,
@@ -182,14 +182,15 @@ impl Machine {
             };
             self.effects.broadcast(room, &event);
         }
-        // New monitors receive the state of the floor after this.
+        // The floor's pending actions go first, because new monitors receive the floor's present
+        // state next.
         self.apply_floor_actions(name);
         self.monitoring.mark_monitors_stale(name);
         self.sync_monitors(now);
         Ok((configured, false))
     }
 
-    /// Creates a permanent room on request.
+    /// Creates a permanent room with the settings and links of a change.
     fn make_as(
         &mut self,
         name: &RoomName,
@@ -219,7 +220,7 @@ impl Machine {
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.permanent = false;
         self.remove_all(name, LeaveReason::RoomClosed, now);
-        // A join under way finds its room gone and fails.
+        // A join that is under way fails, because its room no longer exists.
         self.remove_room(name);
         Ok(())
     }
@@ -248,8 +249,8 @@ impl Machine {
         Ok(self.registry.rooms.entry(name.clone()).or_insert(room))
     }
 
-    /// Applies `config` to the mixer's room; replaces the mixer's room if the tick or the layout
-    /// changes.
+    /// Applies `config` to the room on its mixer; builds the room there anew if the tick or the
+    /// layout changes.
     fn reconfigure(&mut self, name: &RoomName, config: RoomConfig) -> Result<(), ConfigureError> {
         let fresh_id = self.registry.new_room_id();
         let Machine {

@@ -1,4 +1,4 @@
-//! The machine's side of a join: reserves a seat, and enters the member that holds it.
+//! The machine's part of a join: reserves a seat in the room, and makes the participant a member.
 
 use std::time::Instant;
 
@@ -25,14 +25,15 @@ pub(super) struct ReserveSeat {
     pub(super) room: RoomName,
     /// The mode of the room if it is created.
     pub(super) mode: Option<Mode>,
-    /// The rooms that the participant will listen to.
+    /// The rooms that the participant will monitor.
     pub(super) listen: Vec<MonitorEntry>,
     /// A random number from which the participant's id is made.
     pub(super) drawn: u32,
 }
 
-/// Enters the member that holds the seat; frees the seat if that fails. The boxes for the mixer and
-/// for the network thread come with the request.
+/// Makes the participant with a seat a member of the room; frees the seat if that fails. The
+/// participant for the mixer and the peer for the network thread come with the request (see
+/// [`Luggage`](super::performer::Luggage)).
 #[derive(Debug)]
 pub(super) struct Enter {
     pub(super) seat: Seat,
@@ -40,18 +41,18 @@ pub(super) struct Enter {
     pub(super) wishes: JoinWish,
 }
 
-/// Frees the seat of a failed join, and ends a room that was created for it.
+/// Frees the seat of a failed join, and ends a room that was created for the join.
 #[derive(Debug)]
 pub(super) struct AbandonSeat(pub(super) Seat);
 
-/// Wishes of a join that are applied once its member has entered.
+/// Settings of a join that take effect once the participant is a member of the room.
 #[derive(Debug)]
 pub(super) struct JoinWish {
     pub(super) priority: u8,
     pub(super) listen: Vec<MonitorEntry>,
 }
 
-/// A seat in a room, reserved for a join.
+/// A seat in a room, reserved for a join, with the room's settings that the join must build for.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {
     pub(super) room: RoomName,
@@ -149,7 +150,8 @@ impl Machine {
         })
     }
 
-    /// Enters the member that holds the seat.
+    /// Sends the participant to the mixer and the peer to the network thread, and adds the member
+    /// to the room.
     fn enter(
         &mut self,
         seat: &Seat,
@@ -193,7 +195,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Frees the seat of a failed join, and ends a room that was created for it.
+    /// Frees the seat of a failed join, and ends a room that was created for the join.
     fn abandon(&mut self, seat: &Seat) {
         self.release(seat);
         self.end_if_over(&seat.room);
@@ -206,7 +208,8 @@ impl Machine {
         }
     }
 
-    /// Returns the seat's room, if it is still the one in which the seat was reserved.
+    /// Returns the room of a seat; `None` if the room has ended or was built anew since the seat
+    /// was reserved.
     fn room_of_seat(&mut self, seat: &Seat) -> Option<&mut Room> {
         let room = self.registry.rooms.get_mut(&seat.room)?;
         (room.id == seat.room_id).then_some(room)

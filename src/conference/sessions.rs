@@ -1,4 +1,5 @@
-//! Requests of sessions, each identified by its secret.
+//! Requests that a client makes with the secret of its session: to leave, and commands over a
+//! WebSocket.
 
 use std::time::Instant;
 

@@ -1,9 +1,10 @@
-//! The snapshot for a new participant: the room's state, and the state of its floor.
+//! Snapshots: the events that tell a data channel that has just opened, or a new monitor, the
+//! present state of a room and of its floor.
 //!
 //! A data channel limits the length of a message. The state of a larger room lists only some
-//! participants: floor holders, talkers and, in the first message, the reader; `participants_total`
-//! gives the full number. A later configuration change is sent to all in the same words, so it
-//! omits the reader.
+//! participants: floor holders, talkers and, in the first message on a channel, the channel's own
+//! participant (the reader); `participants_total` gives the full number. Later messages with the
+//! room's state are the same for all channels, so they do not list the reader.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use crate::protocol::{Event, PublicId, RoomName, RoomState};
 use crate::rtc::MAX_TEXT_BYTES;
 
 /// Maximum number of participants listed in a shortened room state. With names of maximum length
-/// they fill half a message; holders and queue fill a third at most.
+/// these participants fill half a message; the floor's holders and queue fill a third at most.
 const MOST_IN_SHORT: usize = 64;
 
 impl Machine {
@@ -40,8 +41,8 @@ impl Machine {
         }
     }
 
-    /// Returns the talk and floor events that a participant has missed of the other rooms that it
-    /// hears.
+    /// Returns the events that tell a participant who talks in the other rooms that it hears, and
+    /// the state of their floors.
     pub(super) fn missed_by(
         &self,
         id: ParticipantId,
@@ -57,7 +58,7 @@ impl Machine {
 }
 
 impl Room {
-    /// Returns the first texts for a data channel that has just opened.
+    /// Returns the texts that tell a data channel that has just opened the state of its room.
     pub(super) fn first_texts(
         &self,
         name: &RoomName,
@@ -100,8 +101,8 @@ impl Room {
             .collect()
     }
 
-    /// Returns the events that tell a new listener from elsewhere which participants talk and the
-    /// state of the floor.
+    /// Returns the events that tell a new subscriber in another room which participants talk, and
+    /// the state of the floor.
     pub(super) fn snapshot(&self, name: &RoomName, now: Instant) -> Vec<Event> {
         let talkers = self.members.iter().filter(|member| member.talking);
         let talking = talkers.map(|member| Event::Talking {
@@ -143,7 +144,8 @@ impl Room {
         })
     }
 
-    /// Returns the room's `state` with only the most important participants.
+    /// Returns the room's `state` with only the reader, floor holders and talkers, up to
+    /// [`MOST_IN_SHORT`] participants.
     fn in_short(&self, state: &RoomState, reader: Option<ParticipantId>) -> RoomState {
         let rank = |member: &Member| {
             if Some(member.id) == reader {
@@ -160,7 +162,7 @@ impl Room {
             .collect();
         chosen.sort_unstable();
         chosen.truncate(MOST_IN_SHORT);
-        // The list is in the order of joining again.
+        // Restores the order of joining.
         chosen.sort_unstable_by_key(|(_, at)| *at);
         let participants = chosen.iter().map(|(_, at)| self.members[*at].public());
         RoomState {

@@ -1,9 +1,10 @@
-//! Causes of a floor deny and of a floor revoke: two sets of numbers that overlap and mean
-//! different things.
+//! Causes of a floor deny and of a floor revoke: two sets of numbers, in which the same number can
+//! mean different things.
 //!
 //! Only the standard's causes that can occur in this server are listed. A request costs no memory
-//! beyond its place in the queue, and a talker is decoded with or without the floor, so no
-//! participant is denied or revoked for want of resources (6) or by a failure (deny 2).
+//! beyond its place in the queue, and a talker is decoded with or without the floor, so no request
+//! is denied and no floor revoked for want of resources (cause 6) or because of a failure (deny
+//! cause 2).
 
 /// Why a floor request is refused: the cause of a Floor Deny (TS 24.380, 8.2.6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +23,7 @@ pub enum DenyCause {
     /// The participant is muted, so nobody would hear it. The standard has no number for this
     /// cause: on the wire it is [`DenyCause::Other`].
     Muted = 254,
-    /// Any other cause: the room's floor is granted by a moderator.
+    /// Any other cause: the room's floor is free, but only a moderator can grant it.
     Other = 255,
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Holder {
     unused: Option<(Instant, u32)>,
 }
 
-/// State of one holder within the standard's general floor control machine.
+/// State of one holder, in terms of the standard's general floor control machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// 'G: Floor Taken' (TS 24.380, 6.3.4.4).
@@ -66,7 +66,7 @@ impl Holder {
         }
     }
 
-    /// Starts T20, because a holder granted out of the queue may have gone away.
+    /// Starts T20, because a participant whose request has waited may no longer be ready to talk.
     pub(super) fn expect_use(&mut self, now: Instant) {
         self.unused = Some((now, 0));
     }
@@ -107,7 +107,7 @@ impl Holder {
         matches!(self.state, State::Draining { .. })
     }
 
-    /// Returns whether T2 is ending the burst.
+    /// Returns whether the holder has been revoked because T2 expired.
     pub(super) fn talked_too_long(&self) -> bool {
         let cause = RevokeCause::MediaBurstTooLong;
         matches!(self.state, State::PendingRevoke { cause: why, .. } if why == cause)
@@ -118,7 +118,7 @@ impl Holder {
         self.heard
     }
 
-    /// Returns the time left of T2.
+    /// Returns the time left of T2; `None` if the room has no talk limit.
     fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
         let limit = settings.talk_limit?;
         let spent = self
@@ -172,9 +172,9 @@ impl Holder {
         }
     }
 
-    /// Returns whether a report of an empty buffer can be believed. During the first two ticks of
-    /// draining, the mixer may not have seen yet that the floor was held at all, let alone that it
-    /// was released.
+    /// Returns whether the mixer's report that all packets of the holder have been played can be
+    /// believed. During the first two ticks of draining, the mixer may still report the permit from
+    /// before the release, or even from before the grant.
     pub(super) fn may_be_drained(&self, now: Instant) -> bool {
         match self.state {
             State::Draining { since, .. } => now.saturating_duration_since(since) >= SHORTEST_DRAIN,
@@ -183,15 +183,15 @@ impl Holder {
     }
 }
 
-/// T20, Floor Granted (TS 24.380, 11.1.3): the grant is repeated while a grant out of the queue is
-/// not used.
+/// T20, Floor Granted (TS 24.380, 11.1.3): the grant of a request that has waited is repeated until
+/// the holder uses it.
 const T20: Duration = Duration::from_secs(1);
-/// C20: number of T20 until the floor passes to the next request. Together they last as long as
-/// T132, within which a client must accept such a grant; the standard's three repetitions
-/// compensate for lost packets, which reliable transports do not have.
+/// C20: number of times that T20 expires until the floor passes to the next request. Together these
+/// times are as long as T132, within which a client must accept such a grant; the standard's three
+/// repetitions compensate for lost packets, which reliable transports do not have.
 const C20: u32 = 2;
-/// Two ticks of 20 ms.
+/// Draining time during which the mixer's report is not believed: two ticks of 20 ms.
 const SHORTEST_DRAIN: Duration = Duration::from_millis(40);
-/// The mixer plays received packets for 500 ms at most; a tick or two later the floor passes on in
-/// any case.
+/// Draining time after which the floor passes on in any case: the mixer plays received packets for
+/// 500 ms at most, and a tick or two are added.
 const LONGEST_DRAIN: Duration = Duration::from_millis(550);

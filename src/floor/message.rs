@@ -69,7 +69,7 @@ pub struct Grant {
     pub burst: u32,
     /// Time left of T2; `None` means no limit.
     pub duration: Option<Duration>,
-    /// Effective priority of the media burst.
+    /// Priority of the media burst.
     pub priority: u8,
 }
 
@@ -170,11 +170,11 @@ pub enum Action {
         /// How long the holder is still heard: T3.
         grace: Duration,
     },
-    /// Floor Revoke (8.2.10) with [`RevokeCause::NoPermissionToSend`], to one participant only: it
+    /// Floor Revoke (8.2.10) with [`RevokeCause::NoPermissionToSend`], to one participant only, who
     /// talks without the floor and is not heard.
     Unpermitted(ParticipantId),
     /// The floor queue has changed.
     QueueChanged,
-    /// T4: nobody has held the floor for a long time.
+    /// T4 has expired: no participant has held the floor for 30 s.
     Inactive,
 }

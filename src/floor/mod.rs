@@ -1,10 +1,10 @@
 //! Floor control: decides which participants may talk in a room, as a pure state machine. Inputs
 //! carry the time; the outputs are actions.
 //!
-//! The floor stands beside the picture: its decisions reach the mixer as each participant's
-//! [`Permit`] and the participants as messages, both sent by the conference. It is the floor
-//! control server of 3GPP TS 24.380, clauses 6.3.4 (the room) and 6.3.5 (towards each participant),
-//! and uses the names of that standard. Differences from the standard:
+//! The floor handles no audio: its decisions reach the mixer as each participant's [`Permit`] and
+//! the participants as messages, both sent by the conference. It is the floor control server of
+//! 3GPP TS 24.380, clauses 6.3.4 (the room) and 6.3.5 (towards each participant), and uses the
+//! names of that standard. Differences from the standard:
 //!
 //! - Each holder has a state of its own, so that one machine serves both a single talker and
 //!   several.
@@ -19,7 +19,7 @@
 //! | T2, stop talking | [`Settings::talk_limit`] |
 //! | T3, stop talking grace | [`Settings::grace`] |
 //! | T4, inactivity | 30 s, then [`Action::Inactive`] |
-//! | T20 and C20, floor granted | 1 s, twice, then the floor goes on |
+//! | T20 and C20, floor granted | 1 s, twice, then the floor passes on |
 //!
 //! Timers are checked in [`Floor::tick`], so their resolution is the interval of its calls.
 
@@ -60,7 +60,7 @@ use queue::Queue;
 pub struct Floor {
     settings: Settings,
     participants: BTreeMap<ParticipantId, FloorParticipant>,
-    /// Holders in the order of their bursts.
+    /// Holders in the order of their bursts, oldest first.
     holders: Vec<Holder>,
     queue: Queue,
     /// The queue as it was last announced.
@@ -93,7 +93,7 @@ pub enum GrantError {
     /// The room is not moderated.
     #[error("the floor can be granted only in a moderated room")]
     NotModerated,
-    /// The granting participant waits for the floor itself.
+    /// The granting participant names itself, or waits for the floor.
     #[error(
         "a participant cannot grant the floor to itself, and cannot grant it while waiting for it"
     )]
@@ -142,7 +142,8 @@ impl Floor {
         }
     }
 
-    /// Removes a participant from the floor; frees the floor it holds and its place in the queue.
+    /// Removes a participant from the floor; frees the floor if the participant holds it, and its
+    /// place in the queue.
     pub fn leave(&mut self, id: ParticipantId, now: Instant) {
         if self.participants.remove(&id).is_none() {
             return;
@@ -163,14 +164,14 @@ impl Floor {
         }
     }
 
-    /// Handles a Floor Request (6.3.4.3.3, 6.3.4.4.7 and on). Repeating a request changes nothing;
-    /// a repeated request of higher precedence raises the first one.
+    /// Handles a Floor Request (6.3.4.3.3, 6.3.4.4.7 and on). A repeated request changes nothing,
+    /// unless it has a higher precedence, which the waiting request or the held floor then takes.
     pub fn request(&mut self, from: ParticipantId, request: Request, now: Instant) -> Answer {
         if let Some(participant) = self.participants.get_mut(&from) {
             participant.asks();
         }
         let answer = self.answer(from, request, Asked::ByMessage, now);
-        // The answer already carries the grant, so the grant action is not needed.
+        // The answer already carries the grant, so the participant needs no message with the grant.
         self.actions
             .retain(|action| !matches!(action, Action::Granted(to, _) if *to == from));
         if let Some(at) = self.held_by(from) {
@@ -205,7 +206,7 @@ impl Floor {
         self.settle(now);
     }
 
-    /// Unmutes a participant, which may then request the floor.
+    /// Unmutes a participant, who may then request the floor.
     pub fn unmute(&mut self, id: ParticipantId) {
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.muted = false;
@@ -213,7 +214,8 @@ impl Floor {
     }
 
     /// Grants a waiting request on behalf of a moderator, and revokes the present holder. A second
-    /// grant during the holder's grace replaces the first one, whose request waits on.
+    /// grant during the holder's grace replaces the first grant, and the request granted first goes
+    /// on waiting.
     ///
     /// # Errors
     /// [`GrantError`]; the floor is then unchanged.
@@ -276,7 +278,7 @@ impl Floor {
         }
     }
 
-    /// Changes the settings of the room's floor, whatever its present state.
+    /// Changes the settings of the room's floor, at any time.
     ///
     /// Running timers keep their start time. As many holders stay as the new mode allows, by
     /// precedence and among equals by age; the other holders are revoked without grace. Requests
@@ -296,7 +298,7 @@ impl Floor {
     }
 }
 
-/// The grant of every participant in a room without a floor.
+/// The grant that answers every request in a room without a floor.
 const NO_FLOOR: Grant = Grant {
     burst: 0,
     duration: None,

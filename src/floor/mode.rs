@@ -23,10 +23,11 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Most floor holders in a room of mode [`Mode::Multi`].
+    /// Maximum number of floor holders that [`Mode::Multi`] can allow.
     pub const MOST_HOLDERS: u16 = 100;
 
-    /// Returns whether rooms of this mode are conferences; all other rooms are radio rooms.
+    /// Returns whether rooms of this mode are conferences rather than radio rooms, which have other
+    /// defaults for their profile and for monitors.
     pub fn is_conference(self) -> bool {
         matches!(self, Mode::Open | Mode::Moderated)
     }
@@ -88,9 +89,9 @@ impl fmt::Display for Mode {
 pub struct Settings {
     /// Talk mode of the room.
     pub mode: Mode,
-    /// T1, end of media: a holder that sends no packet for so long loses the floor. The standard's
-    /// 4 s allow for a mobile network; in this server comfort noise counts as media, so a shorter
-    /// time suffices.
+    /// T1, end of media: a holder that sends no packet for this time loses the floor. The
+    /// standard's 4 s allow for a mobile network; in this server comfort noise counts as media, so
+    /// a shorter time suffices.
     pub end_of_media: Duration,
     /// T2, stop talking: longest burst; `None` means no limit.
     pub talk_limit: Option<Duration>,
@@ -117,7 +118,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the effective T3 of the mode.
+    /// Returns T3 as the mode applies it: zero in rooms of [`Mode::CutIn`].
     pub(super) fn effective_grace(&self) -> Duration {
         match self.mode {
             Mode::CutIn => Duration::ZERO,

@@ -1,6 +1,7 @@
 //! A participant as the floor sees it: the machine towards the floor participant (TS 24.380,
-//! 6.3.5). Its states 'U: permitted', 'U: pending Floor Revoke' and the two of 'U: not permitted'
-//! follow from the general machine; this module keeps 'U: not permitted but sends media' (6.3.5.7).
+//! 6.3.5). Its states 'U: permitted', 'U: pending Floor Revoke' and the two states of 'U: not
+//! permitted' follow from the general machine; this module keeps 'U: not permitted but sends media'
+//! (6.3.5.7).
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ pub(super) struct FloorParticipant {
     cut_off: Option<Instant>,
 }
 
-/// Voiced packets sent without the floor.
+/// A series of voiced packets that a participant sends without the floor.
 #[derive(Debug, Clone, Copy)]
 struct Sending {
     since: Instant,
@@ -65,13 +66,13 @@ impl FloorParticipant {
         !talks_on
     }
 
-    /// Ends the participant's unpermitted sending.
+    /// Forgets the voiced packets sent without the floor, because the participant gets the floor.
     pub(super) fn is_in_order(&mut self) {
         self.sending = None;
     }
 
-    /// Notes a voiced packet without the floor; returns whether to tell the participant so, once
-    /// per burst.
+    /// Notes a voiced packet sent without the floor; returns true once per burst, when the
+    /// participant must be told that it is not heard.
     pub(super) fn sends_unpermitted(&mut self, now: Instant) -> bool {
         let between = |since: Instant, until: Instant| until.saturating_duration_since(since);
         let goes_on = self
@@ -93,8 +94,9 @@ impl FloorParticipant {
 /// Silence that ends a burst: longer than a pause between two words, and than the interval of DTX
 /// refreshes.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Unpermitted sound that lasts longer is no mistake of timing: a request may arrive 300 ms after
-/// its first word, and a burst may end some packets after its release.
+/// How long a participant may send voiced packets without the floor before it is told. A shorter
+/// time may pass by chance: a request may arrive 300 ms after the first word, and the last packets
+/// of a burst after the release.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ impl Floor {
         &self.settings
     }
 
-    /// Returns the actions to be performed since the last call.
+    /// Returns the actions that have been added since the last call, to be performed in order.
     #[must_use]
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Returns the floor holders, in the order of their bursts.
+    /// Returns the floor holders, in the order of their bursts, oldest first.
     pub fn holders(&self, now: Instant) -> impl Iterator<Item = Holding> {
         self.holders
             .iter()

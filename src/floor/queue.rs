@@ -9,7 +9,8 @@ use super::{Asked, Position, Precedence};
 pub(super) struct Waiting {
     pub(super) participant: ParticipantId,
     pub(super) precedence: Precedence,
-    /// Whether the request precedes all uncalled ones: a moderator granted it, or it cut in.
+    /// Whether the request precedes all requests that are not called: a moderator has granted it,
+    /// or it was made in a room of mode `cut-in`.
     pub(super) called: bool,
     pub(super) asked: Asked,
 }
@@ -37,8 +38,8 @@ impl Queue {
     }
 
     /// Updates the waiting request of a participant that requests again. After a request by
-    /// message, silence no longer releases the floor; a request of higher precedence moves up behind
-    /// its new equals.
+    /// message, silence no longer releases the floor; a request of higher precedence moves up
+    /// behind the requests of the same precedence.
     pub(super) fn raise(
         &mut self,
         participant: ParticipantId,
@@ -61,8 +62,8 @@ impl Queue {
         }
     }
 
-    /// Calls a participant's request to the front. A request called earlier becomes an ordinary
-    /// one, behind its equals.
+    /// Calls a participant's request to the front. A request that was called earlier becomes an
+    /// ordinary request again, behind those of the same precedence.
     pub(super) fn call(&mut self, participant: ParticipantId) {
         let is_other = |waiting: &mut Waiting| waiting.called && waiting.participant != participant;
         let others: Vec<Waiting> = self.waiting.extract_if(.., is_other).collect();

@@ -1,4 +1,4 @@
-//! Handling of floor requests.
+//! Handles floor requests: grants, queues or denies them.
 
 use std::time::Instant;
 
@@ -63,8 +63,8 @@ impl Floor {
         }
     }
 
-    /// Answers a request of a floor holder; `None` if it must be handled like a request of any
-    /// participant.
+    /// Answers a request of a floor holder; `None` if the request must be handled like that of a
+    /// participant without the floor.
     fn asked_again(&mut self, at: usize, precedence: Precedence, now: Instant) -> Option<Answer> {
         let nobody_waits = self.queue.is_empty() && !self.is_moderated();
         let holder = &mut self.holders[at];
@@ -97,7 +97,7 @@ impl Floor {
         }
     }
 
-    /// Returns why a request can neither be granted nor wait.
+    /// Returns why a request can neither be granted nor wait; `None` if it can.
     fn refusal(&self, precedence: Precedence, queue: bool) -> Option<DenyCause> {
         let served = !self.is_moderated() && self.would_be_served(precedence);
         if served {
@@ -116,7 +116,8 @@ impl Floor {
     }
 
     /// Returns whether a new request gets the floor without waiting for a talker to finish: a place
-    /// is free, or will be once a buffer has drained, or the request pre-empts a holder.
+    /// is free, or will be free once a draining voice has been played, or the request pre-empts a
+    /// holder.
     fn would_be_served(&self, precedence: Precedence) -> bool {
         if self.settings.mode == Mode::CutIn {
             return true;
@@ -161,7 +162,8 @@ impl Floor {
         };
         match self.answer(from, request, Asked::ByTalking, now) {
             Answer::Granted(_) => {}
-            // The request pre-empts a holder: its voice is buffered until that holder has stopped.
+            // The request pre-empts a holder: the talker's voice is buffered until that holder has
+            // stopped.
             Answer::Queued(_) => return true,
             Answer::Denied(_) => return false,
         }

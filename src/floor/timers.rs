@@ -1,4 +1,5 @@
-//! The floor's timers: which have expired, and what follows.
+//! The floor's timers: checks which have expired, and ends bursts, revokes holders or repeats
+//! grants.
 
 use std::time::{Duration, Instant};
 

@@ -67,7 +67,8 @@ impl Floor {
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.is_in_order();
         }
-        // The permit goes first, so that the mixer need not wait for the messages.
+        // The permit precedes the messages, so that the mixer plays the holder's voice as early as
+        // possible.
         self.tell_permits();
         self.actions.push(Action::Taken {
             participant: id,
@@ -76,8 +77,8 @@ impl Floor {
         });
     }
 
-    /// Revokes the holders of lowest precedence for waiting requests that beat them; returns
-    /// whether a holder has lost the floor at once.
+    /// Revokes the holders of lowest precedence in favour of waiting requests of higher precedence;
+    /// returns whether a holder has lost the floor at once.
     fn preempt(&mut self, now: Instant) -> bool {
         // In moderated and cut-in rooms precedence does not count.
         if matches!(self.settings.mode, Mode::Moderated | Mode::CutIn) {
@@ -121,7 +122,7 @@ impl Floor {
         }
     }
 
-    /// Ends a burst.
+    /// Ends the burst of the holder at index `at`, which frees its place.
     pub(super) fn end(&mut self, at: usize) {
         let holder = self.holders.remove(at);
         self.touched.push(holder.participant);
@@ -162,7 +163,7 @@ impl Floor {
         }
     }
 
-    /// Fits holders and queue to the present mode.
+    /// Removes the holders and denies the waiting requests that the present mode does not allow.
     pub(super) fn fit(&mut self, now: Instant) {
         self.dismiss(|floor, id| !floor.may_talk(id), DenyCause::ReceiveOnly);
         while let Some(at) = self.unfit() {
@@ -200,8 +201,11 @@ impl Floor {
         }
     }
 
-    /// Returns a holder to remove under the present mode: first one that may not talk, then a
-    /// draining one, then the one of lowest precedence.
+    /// Returns the index of a holder that the present mode does not allow; `None` if it allows all
+    /// holders.
+    ///
+    /// A holder that may not talk comes first. If there are too many holders, a draining holder
+    /// comes next, then the holder of lowest precedence.
     fn unfit(&self) -> Option<usize> {
         let banned = |holder: &Holder| !self.may_talk(holder.participant);
         if let Some(at) = self.holders.iter().position(banned) {

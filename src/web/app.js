@@ -1,5 +1,5 @@
-// The page's entry: shows the lobby or a room, reads the address, and publishes the state that
-// tests read.
+// The page's entry: shows the lobby or a room, reads the page's address, and publishes the state
+// that tests read.
 //
 //   lobby -> microphone -> call -> room on the page
 //                           |
@@ -25,7 +25,7 @@ import { Playback } from './view/playback.js';
 import { Room } from './view/room.js';
 
 // How long the page waits for the microphone before it explains the browser's prompt. A microphone
-// that is already allowed opens sooner.
+// that the browser already allows opens sooner.
 const ASKING_MS = 800;
 
 const query = new URLSearchParams(location.search);
@@ -39,13 +39,15 @@ let call = null;
 /** @type {Room | null} */
 let room = null;
 /**
- * The attempt to join that waits for the microphone; each click on a room starts another one.
+ * The attempt to join that waits for the microphone, null if there is none; each click on a room
+ * starts a new attempt.
  *
  * @type {object | null}
  */
 let entering = null;
 /**
- * The call whose listener has asked for a microphone, while the browser may be showing its prompt.
+ * The listen-only call whose person has asked for a microphone, while the browser may show its
+ * prompt; null if there is none.
  *
  * @type {Call | null}
  */
@@ -81,7 +83,7 @@ async function enter({ room: roomName, name, listen, mode = null }) {
   if (call) return;
   const attempt = {};
   entering = attempt;
-  // An earlier prompt of the browser, which is still unanswered, no longer counts.
+  // An earlier prompt for the microphone may still be open; its answer no longer counts.
   microphone.cancel();
   const ask = setTimeout(() => {
     if (entering !== attempt) return;
@@ -104,7 +106,7 @@ async function enter({ room: roomName, name, listen, mode = null }) {
   }
 }
 
-/** The person gives up while the browser shows its prompt for the microphone. */
+/** Cancels a join while the browser shows its prompt for the microphone. */
 function cancel() {
   entering = null;
   microphone.cancel();
@@ -151,7 +153,8 @@ function end() {
 }
 
 /**
- * Changes the room and keeps the microphone, because a browser might prompt for it again.
+ * Moves the person to another room and keeps the microphone open, because a browser might prompt
+ * for it again.
  *
  * @param {{ roomName: string, name: string, mode: Mode }} wish
  */
@@ -161,8 +164,8 @@ function go({ roomName, name, mode }) {
 }
 
 /**
- * A listener joins again with a microphone: a server may treat the two kinds of participants
- * differently from the start.
+ * Lets a listener talk, by a new join with a microphone: the server treats talkers and listen-only
+ * participants differently from the join on.
  *
  * @param {{ roomName: string, name: string }} wish
  */
@@ -197,7 +200,7 @@ function address(roomName) {
 
 function linkedRoom() {
   const linked = location.hash.slice(1);
-  // The short form is written by hand.
+  // `#lobby` is the short form, for people who type the address.
   return spelled(new URLSearchParams(linked.includes('=') ? linked : `room=${linked}`).get('room') ?? '');
 }
 

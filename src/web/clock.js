@@ -1,4 +1,4 @@
-// The browser's time, for the modules that take theirs as an argument.
+// The browser's time and timers, for the modules that take a clock as an argument.
 
 /** @type {import('./types').Clock} */
 export const clock = Object.freeze({

@@ -1,12 +1,12 @@
 // Types of the page's modules, checked by `tsc` (tests/web/tsconfig.json). Not served.
 //
-// The first half describes the wire: JSON as in /v1/openapi.json, as far as the page reads or
-// writes it. The second half describes what the modules of net/, model/ and view/ know about each
-// other.
+// The first half describes the JSON between page and server, as in /v1/openapi.json, as far as the
+// page reads or writes it. The second half describes what the modules of net/, model/ and view/
+// know about each other.
 
 // -- The wire ------------------------------------------------------------------------------------
 
-/** `open`, `ptt`, `multi:<n>`, `broadcast` or `moderated`. */
+/** The mode of a room: `open`, `ptt`, `multi:<n>`, `cut-in`, `broadcast` or `moderated`. */
 export type Mode = string;
 
 export interface Participant {
@@ -15,7 +15,7 @@ export interface Participant {
   muted: boolean;
   talking: boolean;
   connected: boolean;
-  /** Sends sound; false for a participant that joined without a microphone. */
+  /** Whether the participant can send sound; false for one that joined without a microphone. */
   talks: boolean;
 }
 
@@ -29,11 +29,11 @@ export interface Monitor {
 export interface Holder {
   participant: string;
   burst: number;
-  /** Null: no limit. */
+  /** Milliseconds that the holder may still talk; null without a limit. */
   left_ms: number | null;
 }
 
-/** Present unless the room's mode is `open`. */
+/** The floor's holders and queue in a room's state; absent if the room's mode is `open`. */
 export interface FloorState {
   holders: Holder[];
   /** Ids of the waiting participants, the next one first. */
@@ -45,7 +45,9 @@ export interface RoomState {
   mode: Mode;
   floor_tones?: boolean;
   participants: Participant[];
-  /** Only in a state that was shortened to fit the data channel. */
+  /**
+   * Number of all participants, only in a state that was shortened to fit a data channel message.
+   */
   participants_total?: number;
   monitors?: Monitor[];
   monitors_total?: number;
@@ -81,7 +83,10 @@ export interface Refusal {
 
 type Tagged<Tag extends string, Fields> = { event: Tag; id?: unknown } & Fields;
 
-/** Events of another room carry its name in `room`, and floor events name their room. */
+/**
+ * The `room` of an event: the name of the room that it happened in. Absent in events of the page's
+ * own room, except floor events.
+ */
 type Placed = { room?: string };
 
 export type ServerEvent =
@@ -109,7 +114,7 @@ export type FloorEvent =
   | Tagged<'floor_revoked', Placed & { participant: string; burst?: number; cause: number; reason?: string; grace_ms: number }>
   | Tagged<'floor_queue', Placed & { queue: string[] }>;
 
-/** The event of the union above that has this tag. */
+/** The type of the server event that has this tag. */
 export type EventOf<Tag extends ServerEvent['event']> = Extract<ServerEvent, { event: Tag }>;
 
 export type Command =
@@ -170,7 +175,7 @@ export interface CallHandle extends TypedTarget<CallEvents> {
   say(command: Command): boolean;
 }
 
-/** The part of a call that model/silence.js watches and reports to. */
+/** The part of a call that model/silence.js uses to watch the connection and to report silence. */
 export interface WatchedCall extends TypedTarget<CallEvents> {
   readonly state: CallState;
   readonly silence: number;
@@ -188,7 +193,10 @@ export interface Switchable {
   enabled: boolean;
 }
 
-/** The state of the own request to talk; see model/floor.js. Times are the clock's. */
+/**
+ * The state of the participant's own request to talk; see model/floor.js. Times are those of the
+ * page's clock.
+ */
 export type OwnFloor =
   | { state: 'idle' | 'asking' }
   | { state: 'queued'; position: number; size: number }
@@ -226,15 +234,21 @@ export interface FloorDisplay {
 /** The activity of a participant; see model/roster.js. */
 export type Doing = 'connecting' | 'lost' | 'muted' | 'talking' | 'holding' | 'waiting' | 'listening' | 'quiet';
 
-/** The data of the lobby's form when a person wants to join. */
+/** The fields of the lobby's form when a person joins a room. */
 export interface JoinWish {
   room: string;
   name: string;
   listen: boolean;
-  /** The room's mode: chosen if the room is new, null if unknown. */
+  /**
+   * The mode that the person chose for a new room, or the known mode of an existing room; null if
+   * unknown.
+   */
   mode?: Mode | null;
 }
 
-/** The topic of a notice: the next notice on the same topic replaces it. */
+/**
+ * The topic of a notice. An empty sentence with a topic hides the notice only if the notice has
+ * this topic.
+ */
 export type AlarmTopic = '' | 'mode' | 'microphone' | 'refusal';
 export type Alarm = (sentence: string, about?: AlarmTopic) => void;

@@ -7,12 +7,13 @@ host is contacted.
 
 Output (JSON, also when it fails): {"ok", "error", "post_status", "content_type", "location", "etag",
 "participant_id", "post_ms", "connected_ms", "first_packet_ms", "first_sound_ms", "connection_state",
-"sent": {"packets", "bytes"}, "received": {"packets", "lost", "jitter", "frames"}, "recorded_seconds", "texts":
-[...], "floor_status", "floor", "release_status", "delete_status"}; times in ms since the POST was sent. first_sound_ms is the first decoded frame above
--50 dBFS. texts are the messages of the data channel `control` (only with --control), floor is the response to the PUT (only with
---floor).
+"sent": {"packets", "bytes"}, "received": {"packets", "lost", "jitter", "frames"}, "recorded_seconds",
+"texts": [...], "floor_status", "floor", "release_status", "delete_status"}; times in ms since the
+POST was sent. first_sound_ms is the time of the first decoded frame above -50 dBFS. texts are the
+messages of the data channel `control` (only with --control), floor is the response to the PUT (only
+with --floor).
 
-Exit code 0 if it joined, connected and left; 1 otherwise.
+Exit code 0 if the client joined, connected and left; 1 otherwise.
 """
 
 import argparse
@@ -57,7 +58,7 @@ class Player(MediaStreamTrack):
         self.may_talk = True
 
     def frame_at(self, number):
-        """Returns the samples of one frame: silence while it may not talk, and after the end unless the file repeats."""
+        """Returns the samples of one frame; silence while the client may not talk, and after a file that does not repeat."""
         if not self.may_talk:
             return np.zeros(FRAME_SAMPLES, np.int16)
         first = number * FRAME_SAMPLES
@@ -114,7 +115,7 @@ class Recorder:
             self.pieces.append((round((pts - self.first_pts) * RATE_HZ / rate_hz), samples))
 
     def samples(self):
-        """Returns everything heard from the first frame on, at most up to the limit, whatever the timestamps claim."""
+        """Returns the recording from the first frame on; wrong timestamps cannot make it longer than the limit."""
         kept = [(at, piece) for at, piece in self.pieces if 0 <= at < self.limit]
         length = min(self.limit, max((at + len(piece) for at, piece in kept), default=0))
         out = np.zeros(length)
@@ -125,7 +126,10 @@ class Recorder:
 
 
 def gather_on_loopback_only():
-    """Makes aioice use loopback, which it excludes by default but may be a test machine's only network."""
+    """Makes aioice gather candidates on loopback only, which it excludes by default.
+
+    A test machine may have no other network.
+    """
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"] if use_ipv4 else []
 
 

@@ -1,6 +1,6 @@
 // Runs inside each page before the page's own scripts: keeps every RTCPeerConnection, samples their
 // statistics, records what they play, and can turn off the browser's processing of the microphone.
-// Leaves `window.__tap` for browser.mjs; nothing else of the page is changed.
+// Adds `window.__tap` for browser.mjs; the rest of the page is unchanged.
 /* global __tapOptions */
 (() => {
   const RATE_HZ = 48000;
@@ -81,7 +81,8 @@
     if (!tap.recorder) {
       tap.recorder = new AudioWorkletNode(audio, 'tap', { channelCount: 1, channelCountMode: 'explicit' });
       tap.recorder.port.onmessage = ({ data }) => tap.recording && tap.pieces.push(data);
-      // Silent but connected: a node without a destination is not rendered.
+      // The recorder is connected through a gain of zero, because a node without a destination is
+      // not rendered.
       const mute = audio.createGain();
       mute.gain.value = 0;
       tap.recorder.connect(mute).connect(audio.destination);
@@ -89,7 +90,7 @@
     audio.createMediaStreamSource(new MediaStream([track])).connect(tap.recorder);
   }
 
-  // The contributors change with every packet; ten samples a second suffice.
+  // Samples the contributors ten times a second, although they can change with every packet.
   setInterval(() => {
     const state = window.mixminus?.state ?? tap.peers.at(-1)?.connection.connectionState ?? 'none';
     if (tap.states.at(-1)?.state !== state) tap.states.push({ at_ms: now(), state });

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Real Chromium and Firefox pages in a room: joins through the web page, records what each page
-// hears.
+// Opens the web page in real Chromium and Firefox browsers, joins a room, and records what each
+// page hears.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -102,14 +102,14 @@ async function record(opened, seconds) {
   for (const [number, page] of opened.entries()) page.recording = Buffer.from(recordings[number], 'base64');
 }
 
-/** Lets a script drive the pages. */
+/** Runs the script of `--script`, which drives the opened pages. */
 async function perform(opened, base, { script: file, out }) {
   const script = await import(pathToFileURL(path.resolve(file)).href);
   await mkdir(out, { recursive: true });
   const actors = opened.map(({ wish, page }) => [wish.name, {
     page,
     begin: () => page.evaluate('__tap.begin()'),
-    // A hidden page draws no frames on which to poll.
+    // Polls by time: a hidden page draws no frames, on which Playwright polls by default.
     recorded: (seconds) => page.waitForFunction(`__tap.seconds() >= ${seconds}`, null, { polling: 50 }),
     end: async (target) => writeFile(target, wav(Buffer.from(await page.evaluate('__tap.end()'), 'base64'))),
   }]);
@@ -154,7 +154,7 @@ function commandLine() {
   }
 }
 
-/** Parses `name=Ann,mic=a.wav`. */
+/** Parses the description of one page, such as `name=Ann,mic=a.wav`. */
 function pageWish(text) {
   const known = ['name', 'browser', 'tone', 'join', 'mic', 'once', 'listen', 'record', 'processing', 'room', 'width', 'touch'];
   const wish = Object.fromEntries(text.split(',').map((part) => part.split(/=(.*)/s, 2)));
@@ -196,13 +196,13 @@ async function openChromium(wish, options, script) {
     hasTouch: Boolean(wish.touch),
     isMobile: Boolean(wish.touch),
   });
-  // The browser's first page would keep the focus, whatever was opened in front of it.
+  // Uses a new page, because the browser's first page would keep the focus behind other pages.
   const page = await browser.newPage();
   await page.addInitScript({ content: script });
   return { browser, page, profile };
 }
 
-/** Opens the web page and presses Join; listeners join by their link. */
+/** Opens the web page and presses Join; listeners join by a link with `autojoin`. */
 async function join({ page, wish }, base, options) {
   const url = new URL(base);
   url.searchParams.set('name', wish.name);
@@ -229,7 +229,7 @@ async function connected({ page, wish }, deadline) {
   }
 }
 
-/** Returns what the page reports, and writes its screenshot and recording. */
+/** Returns the page's entry in the output, and writes the page's screenshot and recording. */
 async function report({ wish, page, joins, recording, console, errors }, options) {
   if (!joins) return { name: wish.name, connected: true, console, errors };
   const told = await page.evaluate('__tap.report()');
@@ -249,7 +249,7 @@ async function report({ wish, page, joins, recording, console, errors }, options
 }
 
 async function close({ page, browser, profile }) {
-  // Leaves the page first, so that it ends its session as it does when a person leaves.
+  // Leaves the web page first, so that the page ends its session as when a person leaves it.
   await page.goto('about:blank', { timeout: 2000 }).catch(() => {});
   await browser.close().catch(() => {});
   if (profile) await rm(profile, { recursive: true, force: true, maxRetries: 5 });

@@ -1,16 +1,17 @@
-// Other channels, for browser.mjs --script: Ann, in another channel than Ben and Cem, monitors
-// theirs, lowers its volume, stops monitoring it and switches to it, with the keyboard where
-// possible. Waits for what the pages show.
+// Other channels, for browser.mjs --script: Ann, who is in another channel than Ben and Cem,
+// monitors their channel, lowers its volume, stops monitoring it and switches to it, with the
+// keyboard where possible. Waits for what the pages show.
 //
-// Writes PHASE.wav, what Ann hears, and channels-desktop.png.
+// Writes what Ann hears to PHASE.wav, and channels-desktop.png.
 
 import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
 const RECORD_S = 3;
-// Volumes are sent after a delay and ramped; packets under way are still played.
+// Time until a new volume is heard: the page sends volumes after a delay, the server changes them
+// gradually, and packets on their way are still played.
 const SETTLE_MS = 2_000;
-// Key presses from full volume to half of it.
+// Number of key presses from full volume to half volume.
 const STEPS = 10;
 
 export default async function channels({ Ann, Ben }, out) {
@@ -38,7 +39,7 @@ export default async function channels({ Ann, Ben }, out) {
   await item.locator('.channel-people', { hasText: 'Ben, Cem' }).waitFor({ timeout: PATIENCE_MS });
   await Ann.page.screenshot({ path: path.join(out, 'channels-desktop.png') });
 
-  // The monitored channel has moved up meanwhile, and the focus has stayed on it.
+  // The monitored channel has moved up in the list, and its control has kept the focus.
   await second.filter({ hasText: 'night-watch' }).waitFor({ timeout: PATIENCE_MS });
   places.push(await second.innerText());
   await Ann.page.getByLabel('Monitor night-watch').focus();
@@ -69,7 +70,7 @@ export default async function channels({ Ann, Ben }, out) {
   const room = await Ann.page.evaluate('mixminus.room');
   await Ben.page.keyboard.up(' ');
   await seen('#floor[data-floor=free]');
-  // The list of channels is nevertheless refreshed at intervals.
+  // Some requests are expected, because the page refreshes the list of channels at intervals.
   return { own, room, places, focus, volume, asksAtEachStep: requests >= STEPS };
 }
 

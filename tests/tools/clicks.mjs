@@ -3,7 +3,7 @@
 // as Ben. Waits for what the pages show.
 
 const PATIENCE_MS = 30_000;
-// Longer than the page's own timers.
+// Time in which every timer of the page expires.
 const AFTERMATH_MS = 3_500;
 
 export default async function clicks({ Ann, Ben }) {
@@ -14,7 +14,7 @@ export default async function clicks({ Ann, Ben }) {
   });
   await Ann.page.locator('#mute:visible').waitFor({ timeout: PATIENCE_MS });
   await inRoom(Ann.page);
-  // The second click has taken effect by then.
+  // Time for the second click to take effect.
   await pause(1_000);
   const track = await Ann.page.evaluate('mixminus.pc.getSenders()[0].track.readyState');
 
@@ -29,10 +29,11 @@ export default async function clicks({ Ann, Ben }) {
     document.getElementById('leave').click();
   });
   await pause(AFTERMATH_MS);
-  // One timer settles the mute, and leaving stops it.
+  // The mute starts a timer of one second, which must not start again after Ann has left.
   const ticks = await Ann.page.evaluate('ticks');
 
-  // The response to Ann's join is held back until Ben has joined: both enter and see each other.
+  // The response to Ann's join is held back until Ben has joined: both must enter the room and see
+  // each other.
   await Ben.page.locator('#leave').click();
   let bensJoin = () => {};
   const joined = new Promise((resolve) => (bensJoin = resolve));

@@ -5,7 +5,8 @@
 import js from '@eslint/js';
 import globals from 'globals';
 
-// The state machines take time, timers and storage as arguments, so that tests control them.
+// Globals that src/web/model must not use: its state machines take time, timers and storage as
+// arguments, so that tests control these.
 const IMPURE = [
   'document', 'window', 'navigator', 'location', 'localStorage', 'sessionStorage', 'performance', 'Date', 'fetch',
   'WebSocket', 'RTCPeerConnection', 'AudioContext', 'setTimeout', 'setInterval', 'requestAnimationFrame', 'addEventListener',

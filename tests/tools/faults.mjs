@@ -1,6 +1,6 @@
-// A server that dies, returns and freezes under a radio channel, for browser.mjs --script, with
-// Ann's and Ben's empty pages. Waits for what the pages show. The state of the call proves that the
-// page notices before the browser does: it is still "connected".
+// A server that dies, returns and freezes while Ann and Ben are on a radio channel, for browser.mjs
+// --script. Begins with empty pages; waits for what the pages show. The call's state is still
+// "connected", which proves that the page notices the failure before the browser does.
 //
 // Writes server-away.png and server-silent.png, returns what the pages showed.
 
@@ -62,7 +62,7 @@ async function kill(ann, ben, server, out) {
   return { states, words, hint, microphone, tones, blank, released };
 }
 
-/** Both return to a channel that is still a radio channel. */
+/** After the server's return both pages join again, and the channel is still a radio channel. */
 async function comeBack(ann, ben, server) {
   await server.start();
   await Promise.all([ann, ben].map((page) => page.evaluate('window.dispatchEvent(new Event("online"))')));
@@ -71,7 +71,9 @@ async function comeBack(ann, ben, server) {
   return Promise.all([ann, ben].map((page) => page.evaluate('mixminus.floor.mode')));
 }
 
-/** The server stops answering, as behind a dead network, while Ann talks; then it continues. */
+/**
+ * The server stops answering, as behind a dead network, while Ann talks; then the server continues.
+ */
 async function freeze(ann, ben, server, out) {
   await talk(ann, ben);
   server.freeze();

@@ -14,7 +14,7 @@ const PREFERENCES = {
   // The server is on loopback, and nothing on a test machine resolves mDNS names.
   'media.peerconnection.ice.loopback': true,
   'media.peerconnection.ice.obfuscate_host_addresses': false,
-  // A page behind another one counts as hidden only if a test hides it.
+  // The timers of a page run at full rate while another window covers the page.
   'dom.min_background_timeout_value': 4,
 };
 
@@ -32,7 +32,7 @@ export async function openFirefox(wish, { executable, width, script }) {
   return { browser, page: adapt(page) };
 }
 
-/** Adapts the page to Playwright's interface where the scripts need it. */
+/** Gives the page those parts of Playwright's interface that the scripts need. */
 function adapt(page) {
   const waitForFunction = page.waitForFunction.bind(page);
   const waitForSelector = page.waitForSelector.bind(page);

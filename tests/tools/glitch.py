@@ -136,7 +136,7 @@ def analyse(samples, rate_hz, near_hz, skip=3.0, skip_end=0.5):
 
 
 def collect(flags, ratios, turns, residual_db, first, hop_seconds):
-    """Returns the events of the output: flagged frames, of which near ones are merged."""
+    """Returns the events of the output: flagged frames, with frames less than 50 ms apart merged into one event."""
     flagged = np.flatnonzero(np.any(list(flags.values()), axis=0))
     if len(flagged) == 0:
         return []

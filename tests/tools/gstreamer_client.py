@@ -12,7 +12,7 @@ Output (JSON, also when it fails): {"ok", "error", "post_status", "participant_i
 "floor", "release_status", "heard_buffers", "loudest_dbfs", "delete_status"}; floor is the response to the PUT,
 loudest_dbfs the level of the loudest tenth of a second that was heard.
 
-Exit code 0 if it joined, connected, was granted the floor if it requested it, and left; 1 otherwise.
+Exit code 0 if the client joined, connected, was granted the floor if it requested the floor, and left; 1 otherwise.
 """
 
 import argparse
@@ -50,7 +50,7 @@ PIPELINE = (
 
 
 class Peer:
-    """One connection, used from another thread than GLib's."""
+    """A peer connection, whose methods are called on another thread than GLib's."""
 
     def __init__(self, arguments):
         self.pipeline = Gst.parse_launch(PIPELINE.format(freq=arguments.freq, encoder=ENCODERS[arguments.codec]))
@@ -141,7 +141,7 @@ def is_loopback(url):
 
 
 def ask(method, url, body=b"", media_type="application/json"):
-    """Sends a request; returns (status, headers, text), whatever the status."""
+    """Sends a request; returns (status, headers, text) of the response, also for an error status."""
     request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": media_type})
     try:
         with urllib.request.urlopen(request, timeout=20) as response:

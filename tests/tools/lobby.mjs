@@ -40,7 +40,7 @@ export default async function lobby({ Ann }, out) {
   }
 }
 
-/** A link cannot open the microphone; a click can. */
+/** Checks that a link cannot open the microphone, and that a click can. */
 async function joinByLink(page, { base }) {
   await page.goto(`${base}?autojoin=1&name=Ann#room=desk-1`);
   await page.locator('.room-card').first().waitFor({ timeout: PATIENCE_MS });
@@ -68,7 +68,7 @@ async function listenByLink(page, { base }) {
  */
 async function phone(page, { base }, out) {
   await page.setViewportSize({ width: 360, height: 740 });
-  // Replaces the list by that of a busy server.
+  // Replaces the list of rooms by that of a busy server.
   await page.route('**/v1/rooms', async (route) => {
     const response = await route.fetch();
     const list = await response.json();
@@ -89,7 +89,10 @@ async function phone(page, { base }, out) {
   return { names: cards.map(({ name }) => name), mostLines: Math.max(...cards.map(({ lines }) => lines)), overflow };
 }
 
-/** The card of a full room does nothing; its link leads to a plain sentence. */
+/**
+ * Checks that the card of a full room does nothing, and that a link to the room leads to a plain
+ * sentence.
+ */
 async function fullRoom(page, { base }, asked) {
   const other = await page.context().newPage();
   await other.goto(`${base}?autojoin=1&listen=1&name=Ben#room=booth`);
@@ -108,7 +111,9 @@ async function fullRoom(page, { base }, asked) {
   return { pressed, sentence };
 }
 
-/** The browser prompts for the microphone and the person does not answer: every way out works. */
+/**
+ * Checks every way to cancel a join while the browser's prompt for the microphone is unanswered.
+ */
 async function unansweredQuestion(page, { base }, out) {
   await page.goto(`${base}?name=Ann#room=desk-1`);
   await page.evaluate('microphone.answer = false');
@@ -154,12 +159,12 @@ async function withoutNewRooms(page, { base }, asked) {
 }
 
 /**
- * In the page: counts in `microphone` how often one is opened; with `answer` false the prompt stays
- * open.
+ * In the page: counts in `microphone` how often a microphone is opened; while `answer` is false,
+ * the browser's prompt stays open.
  */
 function watchMicrophone() {
   window.microphone = { opened: 0, answer: true };
-  // The empty page before the first one has no media devices.
+  // The empty page before the web page has no media devices.
   if (!navigator.mediaDevices) return;
   const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   navigator.mediaDevices.getUserMedia = (wishes) => {

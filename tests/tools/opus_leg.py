@@ -1,4 +1,7 @@
-"""One Opus leg in this process, with the libopus of PyAV. For calibrating and testing the tools."""
+"""Encodes and decodes audio with the libopus of PyAV, as one leg of a call does.
+
+For calibrating and testing the tools.
+"""
 
 import av
 import numpy as np

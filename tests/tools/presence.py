@@ -3,8 +3,9 @@
 
 Each reference is looked for at every lag by cross-correlation, in one band where speech has its
 energy and codecs keep the waveform (200-3,400 Hz). Its level is that in the recording at the best
-lag: 0 dB as spoken. An absent voice reaches about -25 dB by chance (the best of many lags); a voice
-that is present, among three others and after two Opus legs, is within 3 dB of 0. References and recording should be 10 s or longer.
+lag; 0 dB is the level of the reference. An absent voice reaches about -25 dB by chance (the best of many lags); a voice
+that is present, among three others and after two Opus legs, is within 3 dB of 0. References and
+recording should be 10 s or longer.
 
 Output: {"file", "voices": [{"reference", "lag_ms", "level_db", "present"}]}; present is
 level_db > --threshold.

@@ -40,7 +40,7 @@ def align(reference, recording):
     """Returns (lag in samples, correlation 0..1) of the best position of the reference in the recording.
 
     The correlation is normalised by the part of the recording that it is compared with, so that a loud
-    passage elsewhere does not win by its level.
+    passage at another position does not win by its level.
     """
     padded = np.concatenate([np.zeros(len(reference)), recording, np.zeros(len(reference))])
     products = correlate(padded, reference, mode="valid", method="fft")
@@ -53,7 +53,7 @@ def align(reference, recording):
 
 
 def cut(reference, recording, lag):
-    """Returns the overlapping parts of both, with the lag removed."""
+    """Returns the parts of the reference and of the recording that overlap, with the lag removed."""
     first = max(0, -lag)
     last = min(len(reference), len(recording) - lag)
     return reference[first:last], recording[first + lag : last + lag]

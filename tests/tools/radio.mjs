@@ -1,7 +1,6 @@
-// A round on a radio channel, for browser.mjs --script: Ann talks with the space bar, Ben queues
-// behind her, Cem behind him with a finger; each is promoted when the one before releases the
-// floor. Then everything that the server may refuse. Waits for what the pages show, never for a
-// time.
+// A round on a radio channel, for browser.mjs --script: Ann talks with the space bar, Ben requests
+// the floor next, and then Cem with a finger; each gets the floor when the talker before releases
+// it. Then follow the refusals of the server. Waits for what the pages show, never for a time.
 //
 // Writes PHASE-NAME.wav and STATE-WINDOW.png, returns what the pages showed.
 
@@ -9,7 +8,7 @@ import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
 const RECORD_S = 3;
-// Sound that was under way when the floor changed has been played by then.
+// Time in which sound that was on its way when the floor changed is played.
 const DRAIN_MS = 1_500;
 
 export default async function radio({ Ann, Ben, Cem }, out) {
@@ -59,7 +58,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await shows('Cem', 'queued', 'You’re next');
   await record('ben');
 
-  // Another window covers Ben's, so that his page never sees the key-up.
+  // Another window covers Ben's window, so that Ben's page never sees the key-up.
   await hide(Ben.page);
   await shows('Cem', 'held', 'On air');
   await shows('Ann', 'taken', 'Cem is talking');
@@ -72,7 +71,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await shows('Cem', 'free', 'Channel free');
   await shows('Ann', 'free', 'Channel free');
 
-  // Without a pointer and without holding: Enter latches.
+  // Enter latches the key: no pointer is needed, and no key is held down.
   await Ann.page.locator('#ptt').focus();
   await Ann.page.keyboard.press('Enter');
   await shows('Ann', 'held', 'On air');
@@ -81,7 +80,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await shows('Ann', 'free', 'Channel free');
   await shows('Cem', 'free', 'Channel free');
 
-  // A listener changes the network, then the talker does: the listener still knows who talks, the
+  // First a listener changes the network, then the talker. The listener still knows who talks; the
   // talker has lost the floor.
   await Ann.page.keyboard.down(' ');
   await shows('Ann', 'held', 'On air');
@@ -133,7 +132,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   return { shown, roamed, ownName, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };
 }
 
-/** In the page: collects in `seen` everything that the display shows. */
+/** In the page: collects in `seen` every text that the display shows. */
 function watch() {
   window.seen = [];
   const words = document.getElementById('floor-words');
@@ -169,7 +168,10 @@ function configure(page, settings) {
   }, settings);
 }
 
-/** Puts a finger on the button and leaves it there. */
+/**
+ * Puts a finger on the push-to-talk button and leaves it there; returns the session that moves the
+ * finger.
+ */
 async function touch(page) {
   const { x, y, width, height } = await page.locator('#ptt').boundingBox();
   const session = await page.context().newCDPSession(page);
@@ -181,8 +183,8 @@ async function touch(page) {
 }
 
 /**
- * Opens another page in front of this one. Playwright makes pages believe that they have the focus,
- * which this ends.
+ * Opens another page in front of this page, which then loses the focus. Playwright's emulation of
+ * the focus is turned off for this.
  */
 async function hide(page) {
   const session = await page.context().newCDPSession(page);

@@ -4,7 +4,7 @@
     relay.py NAMESPACE_A NAMESPACE_B [jitter=MS] [loss=PERCENT] [ordered=1] [seed=7]
 
 A gets 198.18.251.1, B 198.18.251.2, each over a TUN device. Each packet of A is delayed by a time between 0 and
-jitter, evenly spread; with ordered=1 none overtakes another. Only UDP is lost. Prints "ready" when packets pass
+jitter, evenly spread; with ordered=1 no packet overtakes another. Only UDP is lost. Prints "ready" when packets pass
 and ends when its standard input does. A number on standard input is a new seed, in force once "seed NUMBER" is printed.
 """
 

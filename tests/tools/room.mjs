@@ -9,7 +9,8 @@
 import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
-// 1280x800 at 200 %, a phone held sideways, 1280x800 at 400 %, a phone.
+// Sizes of windows in CSS pixels: 1280x800 at 200 % zoom, a phone held sideways, 1280x800 at 400 %
+// zoom, a phone.
 const WINDOWS = [[640, 400], [740, 360], [320, 200], [360, 740]];
 const MOST_TABS = 60;
 
@@ -18,7 +19,7 @@ export default async function room({ Ann, Ben, Cem, Dan }, out, base) {
   const fetched = [];
   ann.on('request', (request) => {
     const { pathname } = new URL(request.url());
-    // The browser itself fetches the icon of the window.
+    // The icon of the window is fetched by the browser, not by the page.
     if (!pathname.startsWith('/v1/') && pathname !== '/icon.svg') fetched.push(pathname);
   });
 
@@ -38,7 +39,9 @@ async function channelOrder(ann) {
   return ann.locator('.channel-name').allInnerTexts();
 }
 
-/** Cem's channel shows that Ann monitors it, and may refuse that. */
+/**
+ * Checks that Cem's channel shows that Ann monitors it, and that the channel can refuse monitors.
+ */
 async function monitoring(ann, cem, base, out) {
   const conference = await ann.locator('.channel', { hasText: 'desk-1' }).first().locator('.channel-closed').innerText();
   const offered = await ann.getByLabel('Monitor desk-10').isVisible();
@@ -55,7 +58,7 @@ async function monitoring(ann, cem, base, out) {
   const told = await notice;
   await cem.locator('#monitors').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
   await ann.getByLabel('Monitor night-watch').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
-  // When monitoring is allowed again, the channel is monitored again.
+  // When the channel allows monitors again, Ann's page monitors it again.
   await configure(base, 'night-watch', { allow_monitors: true });
   await cem.locator('#monitors-count', { hasText: '1 person in another room monitors this room' }).waitFor({ timeout: PATIENCE_MS });
   await ann.getByLabel('Monitor night-watch').uncheck();
@@ -89,7 +92,7 @@ async function latchWords(ann) {
   return words;
 }
 
-/** A microphone is chosen with the mouse; the space bar then talks. */
+/** Checks that the space bar talks after a microphone was chosen with the mouse. */
 async function chooseMicrophone(ann) {
   const list = ann.locator('#microphone');
   const other = await list.locator('option:not(:checked)').first().getAttribute('value');
@@ -144,8 +147,8 @@ function lookAtFocus() {
 }
 
 /**
- * Dan's page crashes; the others are told, and Dan does not see his former participant when he
- * returns.
+ * Dan's page crashes. Checks that the other pages show the lost connection, and that Dan's former
+ * participant has gone when Dan returns.
  */
 async function crashed(ann, ben, dan, base) {
   await ben.locator('#leave').click();
@@ -173,7 +176,10 @@ async function crashed(ann, ben, dan, base) {
   return names;
 }
 
-/** Notices disappear when they have been read, when they are no longer true, and by themselves. */
+/**
+ * Checks that notices disappear when they are dismissed, when they are no longer true, and by
+ * themselves.
+ */
 async function noticesGo(ann, base) {
   const alarm = ann.locator('#alarm');
   const becomeConference = async () => {
@@ -195,7 +201,9 @@ async function noticesGo(ann, base) {
   return { told, dismissed };
 }
 
-/** Returns the next notice as soon as it shows, because it disappears by itself. */
+/**
+ * Returns the next notice as soon as the page shows it, because the notice disappears by itself.
+ */
 async function nextNotice(page) {
   const shown = await page.waitForFunction(
     '!document.getElementById("alarm").hidden && document.getElementById("alarm-text").textContent',

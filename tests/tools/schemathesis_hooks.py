@@ -1,4 +1,4 @@
-"""Tells schemathesis what the contract cannot express: SDP and its fragments are text."""
+"""Tells schemathesis what the OpenAPI document cannot express: bodies with SDP or SDP fragments are text."""
 
 import schemathesis
 

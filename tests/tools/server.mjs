@@ -1,4 +1,4 @@
-// A server for a script: started, killed, frozen and started again at the same address.
+// A server that a script can start, kill, freeze and start again at the same address.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,7 +9,7 @@ const READY = /is ready: (http:\S+)/;
 export class Server {
   #flags;
   #process = null;
-  /** URL of its page, the same after each start. */
+  /** URL of the server's page, the same after each start. */
   base = '';
 
   /**

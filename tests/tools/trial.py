@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Scores calls through servers between two libwebrtc clients by what the receiver plays (root, for network namespaces).
 
-Every run of every way is one call: one client talks, the other records what its jitter buffer plays. The ways
-alternate, so that other load of the machine affects all of them. A run in which the machine stalled (a client's
-10 ms frame came more than --stall ms late) is discarded, counted and repeated, up to six times.
+A way is the path of a call: through one of the servers, or direct. Every run of every way is one
+call: one client talks, the other records what its jitter buffer plays. The ways alternate, so that
+other load of the machine affects all of them. A run in which the machine stalled (a client's 10 ms
+frame came more than --stall ms late) is discarded, counted and repeated, up to six times.
 
 Ways: direct (no server), janus (Debian's package with its defaults), self (a mixminus that is started here),
 self:PROFILE. Everything runs in one network namespace with an address that is not loopback, since Janus takes no
 part in ICE over loopback. With --uplink the talker has a namespace of its own behind a relay that delays and loses
-what it sends; the way down is clean. Each run has a seed of its own for that, the same for all ways, and its line
-names it; seed=N gives the first run the seed N, the second N+1, and so on.
+the packets that the talker sends; packets to the talker are untouched. Each run has its own seed for the relay, the
+same for all ways, which its line of output names; seed=N gives the first run the seed N, the second N+1, and so on.
 
     trial.py --ways direct,janus,self,self:low-delay --runs 5
     trial.py --ways janus,self --runs 5 --uplink jitter=60,loss=2
@@ -48,7 +49,7 @@ JANUS_LIBRARIES = "/usr/lib/x86_64-linux-gnu/janus"
 
 
 class Network:
-    """The namespace of server and listener, and with a bad uplink another one for the talker."""
+    """The network namespace of the server and the listener, and with --uplink a second namespace for the talker."""
 
     def __init__(self, uplink):
         name = f"mixtrial{os.getpid()}"
@@ -114,7 +115,8 @@ def ip(line):
 def janus(network):
     """Starts Debian's Janus AudioBridge; returns the target that its clients join."""
     with tempfile.TemporaryDirectory() as folder:
-        # Only the plugins that a call needs: others have prevented Janus from starting.
+        # Loads only the plugins that a call needs: other plugins have prevented Janus from
+        # starting.
         for kind, library in [("plugins", "libjanus_audiobridge.so"), ("transports", "libjanus_websockets.so")]:
             chosen = pathlib.Path(folder, kind)
             chosen.mkdir()
@@ -159,7 +161,7 @@ def end(process):
 
 
 class Client:
-    """One libwebrtc client."""
+    """A libwebrtc client: a process that runs wrtc.mjs."""
 
     def __init__(self, network, target, folder, name, talker=False, play=None, seconds=None, arguments=()):
         self.recording = pathlib.Path(folder, f"{name}.wav")
@@ -190,7 +192,7 @@ def call(network, target, room, says, folder, options):
     """Makes one call and returns a score for each file of `says`: the talker's and, in a dialogue, the listener's."""
     seconds = max(pcm.read(path)[0] and len(pcm.read(path)[1]) / pcm.read(path)[0] for path in says)
     listener = "serve:" + f"{CALL_IP if network.relay is None else RELAY_SERVER_IP}:9300" if target is None else target(room, True)
-    # The listener joins before the talker and leaves after it.
+    # The listener joins before the talker and leaves after the talker.
     second = Client(network, listener, folder, "second", play=says[1] if len(says) > 1 else None,
                     seconds=seconds + options.settle + 4, arguments=options.listener_args)
     second.wait_for("listening" if target is None else "connected")

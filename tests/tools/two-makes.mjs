@@ -1,6 +1,6 @@
 // Chromium and Firefox in one room, for browser.mjs --script: Ann's page is Chromium, Fox's is
-// Firefox. A conference, before and after Fox changes the network and reloads; then a radio channel
-// on which Fox talks. Waits for what the pages show.
+// Firefox. Both talk in a conference, before and after Fox changes the network and reloads the
+// page; then Fox talks on a radio channel. Waits for what the pages show.
 //
 // Writes PHASE-NAME.wav, firefox-desktop.png and firefox-phone.png.
 
@@ -8,7 +8,7 @@ import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
 const RECORD_S = 2.5;
-// Sound that was under way at a change has been played by then.
+// Time in which sound that was on its way at a change is played.
 const DRAIN_MS = 1_000;
 
 export default async function twoMakes({ Ann, Fox }, out, base) {

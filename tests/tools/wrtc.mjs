@@ -99,7 +99,7 @@ function writeWav(path, frames, rate) {
   writeFileSync(path, file);
 }
 
-/** Feeds a source in real time: silence, the file, silence. */
+/** Feeds an audio source in real time: silence, then the file, then silence. */
 class Mouth {
   constructor(path) {
     this.source = new nonstandard.RTCAudioSource();
@@ -126,7 +126,7 @@ class Mouth {
 
   turn() {
     if (this.stopped) return;
-    // Absolute deadlines: the frames after a late one catch up.
+    // The deadlines are absolute, so that the frames after a late frame catch up.
     while (true) {
       const due_us = this.begun_us + this.frame * FRAME_MS * 1000;
       const ahead_ms = (due_us - nowUs()) / 1000;
@@ -161,7 +161,7 @@ class Mouth {
   }
 }
 
-/** Keeps what a track plays, and for each frame its arrival minus its position in the recording. */
+/** Records a track, and notes for each frame its arrival minus its position in the recording. */
 class Ear {
   constructor() {
     this.frames = [];
@@ -249,7 +249,7 @@ async function janus(pc, target) {
   const session_id = (await ask({ janus: 'create' })).data.id;
   const handle_id = (await ask({ janus: 'attach', session_id, plugin: 'janus.plugin.audiobridge' })).data.id;
   const message = (body, jsep) => ask({ janus: 'message', session_id, handle_id, body, ...(jsep && { jsep }) });
-  // Creating the room fails if another client has done so; then the room exists.
+  // Creating the room fails if another client has created it, which is fine.
   await message({ request: 'create', room, permanent: false, sampling_rate: 48_000, record: false });
   const sdp = await gathered(pc, await pc.createOffer());
   const began = nowUs();

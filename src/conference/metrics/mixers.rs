@@ -114,7 +114,8 @@ fn of_slot_times(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     ]
 }
 
-/// Returns the time that the mixers spent on their rooms, on waiting, and on encodes for others.
+/// Returns the time that the mixers spent on their own rooms, on waiting for each other's encodes,
+/// and on encodes for other mixers.
 fn of_time_spent(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
         each(mixers, name, help, MetricKind::Counter, |metrics| {

@@ -1,7 +1,7 @@
 //! Feeds: which rooms are heard in other rooms, and which feeds linked rooms hear.
 //!
-//! A feed carries the mix of a room to other mixers and rooms. A room has a feed as long as the room
-//! exists and participants elsewhere hear it.
+//! A feed carries the mix of a room to other mixers and rooms. A room has a feed as long as the
+//! room exists and is heard in other rooms.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -86,8 +86,8 @@ impl RoomFeeds {
         self.feeds.keys()
     }
 
-    /// Computes which linked rooms hear each other, if links may have changed; returns the linked
-    /// rooms before and after, some of them twice.
+    /// Computes which linked rooms hear each other, if links may have changed; returns the rooms
+    /// that were linked and those that are linked now, some of them twice.
     pub(super) fn sync_partners(&mut self, registry: &Registry) -> Option<Vec<RoomName>> {
         if !self.links_are_stale {
             return None;
@@ -98,8 +98,8 @@ impl RoomFeeds {
         Some(before.into_keys().chain(now).collect())
     }
 
-    /// Opens a feed for each existing room that is heard elsewhere, and closes all other feeds;
-    /// returns the rooms whose feed was opened, closed or replaced.
+    /// Opens a feed for each existing room that is heard in other rooms, and closes all other
+    /// feeds; returns the rooms whose feed was opened, closed or replaced.
     ///
     /// - `monitored`: the rooms that monitor lists name.
     pub(super) fn sync<'a>(
@@ -156,8 +156,8 @@ impl RoomFeeds {
         self.linked = told;
     }
 
-    /// Returns the existing rooms that are heard elsewhere: monitored rooms, linked rooms, and rooms
-    /// linked with a monitored room.
+    /// Returns the existing rooms that are heard in other rooms: monitored rooms, linked rooms, and
+    /// rooms linked with a monitored room.
     fn wanted<'m, 'r>(
         &self,
         monitored: impl Iterator<Item = &'m RoomName> + Clone,
@@ -209,7 +209,7 @@ impl RoomFeeds {
                 continue;
             };
             let (room, number) = (feed.room, feed.number);
-            // The mixer of a room that has ended has closed its feed already.
+            // When a room ended, its mixer closed the room's feed.
             let exists = (mixers.registry.rooms.get(&name)).is_some_and(|it| it.id == room);
             if exists && mixers.placement.close_feed(mixers.effects, room).is_err() {
                 self.is_to_retry = true;
@@ -225,7 +225,7 @@ impl RoomFeeds {
 
 /// Describes the feeds that are played in a room, or to a participant of the room.
 ///
-/// - `home`: how the mix of the room itself is heard.
+/// - `home`: gain and priority of the room's own mix.
 pub(super) fn monitor_plan(
     room: &Room,
     home: MonitorLevel,

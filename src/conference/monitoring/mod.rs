@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `plan` | which rooms each participant monitors |
 //! | `feeds` | which rooms have a feed, and which feeds linked rooms hear |
-//! | `subscribers` | which participants receive the events of a room from elsewhere |
+//! | `subscribers` | which participants receive the events of another room |
 //!
 //! Rooms begin and end while participants monitor them, and the queue to a mixer may be full.
 //! Therefore the wanted state of each mixer is computed from the monitor lists and links, and
@@ -55,8 +55,8 @@ struct RoomMixers<'a> {
 impl Machine {
     /// Replaces the monitor list of a participant.
     ///
-    /// On a server whose joins create rooms, the list may name rooms that do not exist: they are
-    /// heard once they begin.
+    /// On a server whose joins create rooms, the list may name rooms that do not exist: the
+    /// participant hears such a room once it begins.
     ///
     /// # Errors
     /// [`CommandError::UnknownRoom`] if a room does not exist on a server whose joins create no
@@ -76,8 +76,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Sends the mixers what has changed, sends new subscribers of a room the room's present state,
-    /// and announces changed monitors to their rooms.
+    /// Sends the mixers the monitors and feeds that have changed, sends new subscribers of a room
+    /// the room's present state, and announces changed monitors to their rooms.
     pub(super) fn sync_monitors(&mut self, now: Instant) {
         let MonitoringChanges { notices, monitored } = self.sync_mixers(now);
         for notice in notices {
@@ -95,8 +95,8 @@ impl Machine {
         }
     }
 
-    /// Sends the mixers what has changed; returns the events that participants must receive after
-    /// that.
+    /// Sends the mixers the monitors and feeds that have changed; returns the events that
+    /// participants must receive after the mixers' orders.
     pub(super) fn sync_mixers(&mut self, now: Instant) -> MonitoringChanges {
         let Machine {
             registry,
@@ -128,7 +128,8 @@ impl Machine {
 }
 
 impl Monitoring {
-    /// Returns whether a mixer's queue was too full for a difference, which must be sent again.
+    /// Returns whether an order to open or close a feed found a mixer's queue full and must be sent
+    /// again.
     pub(super) fn is_to_retry(&self) -> bool {
         self.feeds.is_to_retry()
     }
@@ -183,8 +184,8 @@ impl Monitoring {
         monitored.chain(linked)
     }
 
-    /// Returns whether the mixers or the rooms may have to be told something. The state of rooms
-    /// that have begun or ended matters only if any room is monitored or linked.
+    /// Returns whether the mixers or the rooms may have to be told of a change. Rooms that have
+    /// begun or ended matter only if any room is monitored or linked.
     fn is_due(&mut self, registry: &Registry) -> bool {
         let generation = registry.generation();
         let has_other_rooms = std::mem::replace(&mut self.generation, generation) != generation;

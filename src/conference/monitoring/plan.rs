@@ -15,7 +15,7 @@ use crate::protocol::{MAX_MONITORED_ROOMS, MonitorEntry, RoomName};
 #[derive(Debug, Default)]
 pub(super) struct MonitorPlans {
     lists: HashMap<ParticipantId, MonitorList>,
-    /// The participants whose monitor list names a room that is not their own, by that room.
+    /// For each room that monitor lists name, the participants of other rooms whose list names it.
     listeners: BTreeMap<RoomName, BTreeSet<ParticipantId>>,
     /// Participants whose plan may differ from the plan that their mixer was last told.
     stale: BTreeSet<ParticipantId>,
@@ -29,10 +29,10 @@ struct MonitorList {
     told: MonitorPlan,
 }
 
-/// The existing rooms that a participant monitors.
+/// The existing rooms that a participant hears because of its monitor list.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct MonitorPlan {
-    /// How the participant hears its own room.
+    /// Gain and priority of the participant's own room.
     home: MonitorLevel,
     /// The feeds of the other rooms.
     channels: BTreeMap<FeedNo, MonitorLevel>,
@@ -78,8 +78,8 @@ impl MonitorPlans {
         monitored.flat_map(|monitored| &monitored.told.names)
     }
 
-    /// Returns the rooms of a participant's monitor list and the rooms that it hears, some of them
-    /// twice.
+    /// Returns the rooms that a participant's monitor list names and the other rooms that the
+    /// participant hears; some rooms are returned twice.
     pub(super) fn rooms_of(&self, id: ParticipantId) -> impl Iterator<Item = &RoomName> {
         let listed = self.lists.get(&id).into_iter();
         let listed = listed.flat_map(|monitored| &monitored.list);
@@ -129,8 +129,8 @@ impl MonitorPlans {
         ended
     }
 
-    /// Sends the mixers the plans that have changed, up to [`MAX_PLANS_PER_SYNC`]; returns the rooms
-    /// that participants have begun or may have ceased to hear.
+    /// Sends the mixers the plans that have changed, up to [`MAX_PLANS_PER_SYNC`]; returns the
+    /// rooms that participants have begun or may have ceased to hear.
     pub(super) fn send(
         &mut self,
         feeds: &RoomFeeds,
@@ -154,8 +154,8 @@ impl MonitorPlans {
         changed
     }
 
-    /// Returns the plan of a participant; `None` if the participant has left or has no monitor
-    /// list.
+    /// Computes the present plan of a participant; `None` if the participant has left or has no
+    /// monitor list.
     fn current(
         &self,
         id: ParticipantId,
@@ -287,8 +287,8 @@ fn level(entry: &MonitorEntry) -> MonitorLevel {
     }
 }
 
-/// Maximum number of plans sent in one synchronisation, because an encoder is built for each plan of
-/// a listen-only participant.
+/// Maximum number of plans sent in one synchronisation, because an encoder is built for each plan
+/// of a listen-only participant.
 const MAX_PLANS_PER_SYNC: usize = 64;
 
 /// Maximum number of feeds that one participant hears, including the feeds of linked rooms.

@@ -1,5 +1,5 @@
-//! Subscribers: which participants of other rooms are listed as monitors of a room, and which
-//! receive its events.
+//! Subscribers of a room: the participants of other rooms who receive the room's events. Those who
+//! monitor the room are also listed in it as monitors.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub(in crate::conference) struct MonitorNotice {
     pub(in crate::conference) room: RoomName,
 }
 
-/// The events that follow from a synchronisation, sent after the orders to the mixers.
+/// The events that follow from a synchronisation; they are sent after the orders to the mixers.
 #[derive(Debug, Default)]
 pub(in crate::conference) struct MonitoringChanges {
     pub(in crate::conference) notices: Vec<MonitorNotice>,
@@ -49,7 +49,8 @@ impl Monitoring {
         listeners.filter(is_elsewhere).collect()
     }
 
-    /// Ends the monitoring of rooms that allow no monitors; appends a notice to their monitors.
+    /// Ends the monitoring of rooms that allow no monitors; appends a notice for their former
+    /// monitors to `changes`.
     pub(super) fn end_refused(&mut self, registry: &Registry, changes: &mut MonitoringChanges) {
         for (room, listeners) in self.plans.end_refused(registry) {
             let heard = listeners.iter().flat_map(|id| self.plans.heard_by(*id));
@@ -64,8 +65,8 @@ impl Monitoring {
         }
     }
 
-    /// Stores the monitors and the subscribers of each changed room in the room; appends a notice of
-    /// the room's present state to each new subscriber.
+    /// Stores the monitors and the subscribers of each changed room in the room; appends a notice
+    /// of the room's present state for each new subscriber to `changes`.
     pub(super) fn sync_subscribers(
         &mut self,
         registry: &mut Registry,
@@ -107,7 +108,7 @@ impl Monitoring {
         }
     }
 
-    /// Returns the participants who hear a room from elsewhere, in ascending order: its monitors,
+    /// Returns the participants of other rooms who hear a room, in ascending order: its monitors,
     /// and all members of the rooms that are linked with it.
     fn subscribers(
         &self,

@@ -37,7 +37,8 @@ pub(super) struct Driven {
     runtime: Runtime,
 }
 
-/// The machine, to be inspected and changed; its effects are performed when this guard is dropped.
+/// Access to the machine, to inspect and change it; the machine's effects are performed when this
+/// guard is dropped.
 pub(super) struct Turn<'a> {
     owner: RefMut<'a, Owner>,
 }
@@ -73,7 +74,7 @@ impl Driven {
     }
 
     pub(super) fn lock(&self) -> Turn<'_> {
-        // Earlier requests are served first.
+        // Lets the owner serve earlier requests first.
         self.until(self.handle.place());
         let mut turn = Turn {
             owner: self.owner.borrow_mut(),

@@ -37,8 +37,8 @@ impl TestConference {
             .collect()
     }
 
-    /// Asserts that every participant's permit in the mixer matches the floor, and that no room
-    /// exceeds its number of talkers.
+    /// Asserts that every participant's permit in the mixer matches the floor, and that no room has
+    /// more talkers than its mode allows.
     fn check(&self) {
         let state = self.conference.lock();
         for (name, room) in &state.registry.rooms {
@@ -274,7 +274,7 @@ enum Step {
     LetGo(usize),
     Set(usize, Mode),
     Delete(usize),
-    /// Milliseconds.
+    /// Lets this many milliseconds pass.
     Pass(u64),
 }
 
@@ -307,7 +307,7 @@ fn mixer_permits_match_the_floor_after_any_sequence_of_steps() {
             let session = |who: usize| sessions.get(who).cloned().unwrap_or_default();
             match step {
                 Step::Join(room) => {
-                    // A full room is a valid answer too.
+                    // A join that is refused because the room is full is a valid outcome too.
                     if let Ok(joined) = test.join(ROOMS[room], OFFER) {
                         sessions.push(joined.session);
                     }

@@ -1,5 +1,5 @@
-//! Tests of the conference over mixers, whose slots the test runs, and a real network thread: a
-//! join that fails at any step leaves nothing behind.
+//! Tests of the conference over mixers, whose slots the test runs, and a real network thread. A
+//! join that fails at any step must leave no seat, member, participant or peer.
 
 mod driven;
 mod floor;
@@ -45,7 +45,8 @@ struct TestConference {
     rtc: Option<Rtc>,
 }
 
-/// A time in which the mixers apply all commands and free what the commands replace.
+/// Enough time for the mixers to apply all commands and to free the objects that the commands
+/// replace.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 fn test_conference() -> TestConference {
@@ -410,7 +411,7 @@ fn rooms_are_spread_over_all_mixers_and_removed_when_empty() {
     assert_eq!(state.placement.counts(), (0, 0));
 }
 
-/// Loads a mixer with real busy time, spent on nothing useful, in each slot of the mixers' time.
+/// Keeps a mixer busy with useless work, in real time, in each slot of the mixers' time.
 #[test]
 fn overloaded_mixer_refuses_joins_until_its_load_falls() {
     let test = conference_with(2);

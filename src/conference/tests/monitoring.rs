@@ -47,7 +47,7 @@ impl TestConference {
 
     /// Counts the holders of a room's feed: the conference, the room itself and each listener.
     fn holders(&self, room: &str) -> usize {
-        // The mixers apply their commands meanwhile.
+        // The mixers first apply their commands, which may release the feed.
         self.settled();
         let mut turn = self.conference.lock();
         let feed = turn.monitoring.feed(&name(room));
@@ -65,7 +65,7 @@ impl TestConference {
         let mixer = turn.placement.mixer_of(id).expect("it is on one");
         let full = blocked.performer().mixer_mut(MixerId(0));
         std::mem::swap(full, turn.performer().mixer_mut(mixer));
-        // The machine learns that the queue has no free place.
+        // Tells the machine that the queue has no free place.
         turn.perform();
         act(&mut turn);
         turn.perform();
@@ -176,7 +176,7 @@ fn room_links_work_in_both_directions_and_take_effect_once_a_missing_room_exists
     assert_eq!(test.feeds(), ["a", "b"]);
     assert_eq!(test.subscribers("a"), [bob.participant.0]);
     assert_eq!(test.subscribers("b"), [ann.participant.0]);
-    // Over the third room, all rooms hear each other.
+    // Through the third room, all three rooms hear each other.
     test.put("c", "b").expect("made");
     test.turn();
     assert_eq!(test.feeds(), ["a", "b", "c"]);
@@ -230,7 +230,7 @@ fn new_monitor_receives_the_state_of_the_monitored_floor() {
         ),
         "{told:?}"
     );
-    // A monitor whose data channel opens later receives the state too.
+    // A monitor whose data channel opens later receives the state of the monitored room too.
     let missed = state.missed_by(id, Instant::now());
     let missed: Vec<&str> = missed.map(|(_, room)| room.as_str()).collect();
     assert_eq!(missed, ["b", "b"]);

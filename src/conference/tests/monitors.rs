@@ -128,7 +128,8 @@ fn room_that_starts_to_refuse_monitors_loses_them_permanently() {
         test.patch("radio", change);
         assert!(!test.is_fed("radio"), "{change}");
         assert_eq!(test.monitors("radio").total, 0, "{change}");
-        // The monitors do not return by themselves, and the rest of their lists stays.
+        // The former monitors do not monitor the room again by themselves, and the other rooms of
+        // their lists stay.
         test.patch("radio", r#"{"allow_monitors":true}"#);
         assert!(!test.is_fed("radio"), "{change}");
         test.join_in_mode("later", Mode::Ptt, "").expect("joined");

@@ -24,12 +24,13 @@ fn floors_of_fifty_busy_rooms_never_get_stuck() {
         bursts += room.watched.floor.bursts;
         room.watched.comes_to_rest();
     }
-    // An unused floor would pass as not stuck, so the number of bursts is checked as well.
+    // A floor that no participant gets would never be stuck, so the number of bursts is checked as
+    // well.
     assert!(bursts > 50 * 100, "only {bursts} bursts");
 }
 
-/// A room of participants that press push-to-talk keys; some lose their connection or forget the
-/// release.
+/// A room of participants that press push-to-talk keys; some lose their connection or miss the
+/// release of the key.
 struct Busy {
     watched: Watched,
     people: Vec<Radio>,
@@ -66,7 +67,7 @@ impl Busy {
         }
         let draining: Vec<ParticipantId> = self.watched.floor.draining().collect();
         for id in draining {
-            // Occasionally the mixer does not report the drained buffer.
+            // Occasionally the mixer does not report that the draining voice has been played.
             if dice.of(10) > 0 {
                 self.watched.drained(id);
             }

@@ -27,8 +27,8 @@ fn implicit_floor_is_taken_by_talking_and_released_by_silence() {
         room.floor.media(ANN, false, room.now);
     }
     assert_eq!(room.said(), [Action::Idle { n: 1 }]);
-    // A participant that talks while another holds the floor is told once, and gets the floor when
-    // it is free.
+    // A participant that talks while another participant holds the floor is told so once, and gets
+    // the floor when the floor is free.
     room.speak(ANN);
     for _ in 0..50 {
         room.speak(BEN);
@@ -71,8 +71,8 @@ fn talker_cut_off_by_the_talk_limit_gets_the_implicit_floor_again_after_a_pause(
         assert_eq!(room.holders(), []);
         room.talk(ANN, 60_000);
         assert_eq!(room.holders(), []);
-        // The cut-off talker does not keep others from the floor, and stays banned while it goes on
-        // talking.
+        // The cut-off talker does not keep other participants from the floor, and gets no floor by
+        // talking while it goes on talking.
         room.speak(BEN);
         assert_eq!(room.holders(), [BEN]);
         room.talk(ANN, 2_000);

@@ -1,5 +1,5 @@
-//! Tests of the floor, with a room of four participants and a clock; each file covers one kind of
-//! promise.
+//! Tests of the floor, with a room of four participants and a clock; each file covers one part of
+//! the floor's behaviour.
 
 mod audience;
 mod busy;
@@ -18,7 +18,7 @@ const BEN: ParticipantId = ParticipantId(2);
 const CAT: ParticipantId = ParticipantId(3);
 const DAN: ParticipantId = ParticipantId(4);
 
-/// A floor with four participants, Dan with a priority of 9, and a clock.
+/// A floor with a clock and four participants, of whom Dan has a priority of 9.
 struct Room {
     floor: Floor,
     now: Instant,
@@ -61,7 +61,7 @@ impl Room {
         self.floor.release(id, self.now);
     }
 
-    /// Releases the floor, and lets the buffer drain.
+    /// Releases the floor, and reports that the draining voice has been played.
     fn stop(&mut self, id: ParticipantId) {
         self.release(id);
         self.pass(60);

@@ -37,7 +37,8 @@ fn multi_mode_pre_empts_the_newest_holder_of_lowest_precedence() {
         revoked(&room.said()),
         Some((BEN, RevokeCause::MediaBurstPreempted))
     );
-    // The place about to become free is Dan's; an emergency request needs a place of its own.
+    // The place that is about to become free goes to Dan, so an emergency request pre-empts another
+    // holder.
     let emergency = Request {
         tier: Tier::Emergency,
         ..Request::default()
@@ -66,7 +67,7 @@ fn multi_mode_releases_the_old_burst_when_its_holder_requests_the_floor_again() 
     let said = room.said();
     assert_eq!(said[0], released);
     assert_eq!(taken_by(&said), Some(BEN));
-    // The replacing request is now granted out of the queue.
+    // The same in a room where the new request must first wait in the queue.
     let mut room = Room::of(Mode::Multi(3));
     for id in [ANN, BEN, CAT, DAN] {
         room.ask(id);
@@ -199,7 +200,7 @@ fn floor_mode_change_revokes_excess_holders_and_clears_the_queue() {
         };
         room.floor.set(settings, room.now);
     };
-    // Dan has the highest precedence; no holder beyond the mode's number is heard.
+    // Dan has the highest precedence and keeps the floor; the other holders are no longer heard.
     set(&mut room, Mode::Ptt);
     assert_eq!((room.holders(), room.queue()), (vec![DAN], vec![CAT]));
     assert_eq!(room.permit(ANN), Permit::Closed);

@@ -11,11 +11,13 @@ use super::*;
 pub(super) struct Watched {
     pub(super) floor: Floor,
     now: Instant,
-    /// Participants that were told that they wait, and not yet how the wait ended.
+    /// Participants that were told that their requests wait, but not yet whether the requests were
+    /// granted or denied.
     waiting: BTreeSet<ParticipantId>,
     /// Bursts that have not ended.
     bursts: BTreeMap<u32, Burst>,
-    /// For each place in the queue: its number in the order of arrival, and its precedence.
+    /// For each waiting request: its precedence, whether it is called, and its number in the order
+    /// of arrival.
     places: BTreeMap<ParticipantId, (Precedence, bool, u64)>,
     count: u64,
 }
@@ -107,7 +109,7 @@ impl Watched {
         }
         self.floor.media(id, voiced, self.now);
         // A talker in a room with an implicit floor may be queued without an answer, because it
-        // made no request.
+        // sent no request message.
         if self.floor.settings.implicit && self.floor.queue.contains(id) {
             self.waiting.insert(id);
         }
@@ -289,7 +291,8 @@ impl Watched {
             self.set(Mode::Ptt, false);
         }
         let requests = self.floor.queue.len() + self.floor.holders.len();
-        // Longest case: each request is granted and not used; no burst is both revoked and drained.
+        // In the longest case each request is granted and its floor not used; a burst is never both
+        // revoked and drained.
         for _ in 0..requests * 150 + 200 {
             self.step();
         }

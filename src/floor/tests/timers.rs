@@ -9,7 +9,7 @@ fn released_floor_drains_before_it_passes_on() {
     room.ask(BEN);
     room.release(ANN);
     assert_eq!(room.permit(ANN), Permit::Draining);
-    // Too early to believe the mixer's report.
+    // The mixer's report arrives too early to be believed.
     room.floor.drained(ANN, room.now);
     assert_eq!(room.holders(), [ANN]);
     room.pass(60);

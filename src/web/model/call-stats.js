@@ -2,8 +2,9 @@
 
 /** @import { StatsSource } from '../types' */
 
-// Browsers measure the round trip about every 2.5 s. After an outage the last value is as long as
-// the outage.
+// Number of calls of `measure` for which a measured round trip stays valid without a new
+// measurement. Browsers measure it about every 2.5 s, and after an outage the last value is as long
+// as the outage.
 const MOST_STALE = 2;
 
 export class CallStats {
@@ -13,8 +14,8 @@ export class CallStats {
   #stale = 0;
 
   /**
-   * Returns the values since the last call, each null if unknown. The buffer is the browser's
-   * jitter buffer.
+   * Returns the values since the last call, each null if unknown; `bufferMs` is the delay in the
+   * browser's jitter buffer.
    *
    * @param {StatsSource} pc
    * @returns {Promise<{ roundTripMs: number | null, bufferMs: number | null, lossPercent: number | null }>}
@@ -47,7 +48,7 @@ export class CallStats {
 /**
  * @typedef {object} Readings
  * @property {number} emitted samples played
- * @property {number} buffered seconds that these have waited, in all
+ * @property {number} buffered sum of the seconds that each of these samples has waited
  * @property {number} received packets
  * @property {number} lost packets
  * @property {number | undefined} roundTrip seconds
@@ -79,8 +80,8 @@ function readings(report) {
 }
 
 /**
- * Returns the pair that carries the media. After an ICE restart, pairs of the former path may still
- * be listed as nominated.
+ * Returns the candidate pair that carries the media. After an ICE restart, pairs of the former path
+ * may still be listed as nominated.
  *
  * @param {{ values(): Iterable<any> }} report
  */

@@ -1,5 +1,5 @@
-// Texts and icons for the state of the floor: each state has its own icon and sentence, so that
-// none depends on colour.
+// Texts and icons for the state of the floor: each state has its own icon and sentence, so that no
+// state is told by colour alone.
 
 /** @import { FloorDisplay, FloorView, OwnFloor } from '../types' */
 
@@ -26,16 +26,16 @@ const REVOKED = {
 
 /**
  * Describes the floor: `words` is the short text, `more` says what to do or why, `until` is the end
- * in the clock's time.
+ * of the state in the clock's time.
  *
  * @param {FloorView} floor
  * @param {object} page
  * @param {boolean} page.online whether the server answers
- * @param {boolean} page.latch a press stays until the next one
- * @param {boolean} page.latched it does so now
- * @param {boolean} page.touch there is neither keyboard nor mouse
- * @param {boolean} page.talks there is a microphone
- * @param {boolean} page.alone nobody else is connected
+ * @param {boolean} page.latch whether a press of the key stays until the next press
+ * @param {boolean} page.latched whether such a press holds the key now
+ * @param {boolean} page.touch whether there is neither keyboard nor mouse
+ * @param {boolean} page.talks whether there is a microphone
+ * @param {boolean} page.alone whether nobody else is connected
  * @returns {FloorDisplay}
  */
 export function floorText(floor, { online, latch, latched, touch, talks, alone }) {
@@ -64,7 +64,8 @@ export function floorText(floor, { online, latch, latched, touch, talks, alone }
 }
 
 /**
- * The names of the talkers: "Ann", "Ann and Ben", "Ann, Ben and 2 others"; '' if nobody talks.
+ * Returns the names of the talkers: "Ann", "Ann and Ben", "Ann, Ben and 2 others"; '' if nobody
+ * talks.
  *
  * @param {FloorView} floor
  */
@@ -110,7 +111,7 @@ function talking(floor) {
 function taken(floor, talks) {
   const who = talking(floor);
   const untils = [...floor.talkers.values()].map(({ until }) => until).filter((until) => until !== null);
-  // With several talkers, the first to end frees a place.
+  // Among several talkers, the first whose time ends frees a place.
   const until = untils.length ? Math.min(...untils) : null;
   let more = 'Press to join the queue.';
   if (!floor.mayRequest) more = 'Broadcast: only the presenter can talk.';

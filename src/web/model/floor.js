@@ -5,23 +5,26 @@
 //                     |  \---queued---> queued --granted--> held                    |
 //                     \------denied-----------------------------------> refused ----+--> idle
 //
-// Releasing the key leads back to idle from every state. Only the server decides; this machine
-// keeps the server's state and its responses. It knows neither the page nor the microphone: `live`
-// tells whether the microphone is to be open.
+// Releasing the key leads back to idle from every state. Only the server decides who has the floor;
+// this state machine keeps the state that the server has sent. It knows neither the page nor the
+// microphone: `live` tells whether the microphone is to be open.
 //
 // Dispatches `change` after any change of its state.
 
 /** @import { CallHandle, Clock, EventOf, FloorView, OwnFloor, RefusedWhy, RoomState, ServerEvent, Talker } from '../types' */
 
-// The last syllable is still in the browser's encoder when the key is released.
+// Delay before the floor is released, because the last syllable is still in the browser's encoder
+// when the key is released.
 const HANG_MS = 80;
-// TS 24.380: timer T101 and counter C101, for a message that was lost on a poor connection.
+// When a floor request without a response is repeated, and how often it is sent: timer T101 and
+// counter C101 of TS 24.380.
 const ASK_AGAIN_MS = 1_000;
 const MOST_ASKS = 3;
-// How long a refusal stays readable after the key was released.
+// How long the page shows a refusal after the key was released.
 const LINGER_MS = 2_500;
 
-// Endings that the server does not know about and has to be told.
+// Reasons to end a request that the server does not know about, so that the page must release the
+// floor.
 const UNTOLD = new Set(['lost', 'unanswered']);
 
 /** @type {OwnFloor} */
@@ -49,7 +52,10 @@ export class Floor extends EventTarget {
    * @type {string[]}
    */
   queue = [];
-  /** False while a participant broadcasts to listeners only. */
+  /**
+   * Whether participants may request the floor; false while a talker has the floor of a `broadcast`
+   * room.
+   */
   mayRequest = true;
   /** Whether the server plays tones to the participant who requests the floor. */
   tones = false;
@@ -63,19 +69,19 @@ export class Floor extends EventTarget {
   #call;
   #clock;
   /**
-   * The participant that this state belongs to: after a new join it is another one, without a
-   * request.
+   * The id of the participant that this state belongs to. A new join makes a new participant, who
+   * has requested nothing.
    *
    * @type {string | null}
    */
   #participant = null;
   #down = false;
   /**
-   * A release that could not be sent yet: the server may still count this participant as holding or
-   * waiting.
+   * Whether a release could not be sent yet, so that the server may still count this participant as
+   * holding the floor or waiting for it.
    */
   #owes = false;
-  /** Counts the requests, to recognise late responses to earlier ones. */
+  /** Counts the requests, to recognise late responses to earlier requests. */
   #asked = 0;
   /**
    * Cancels the delayed release that waits for the last syllable; null if there is none.
@@ -110,8 +116,8 @@ export class Floor extends EventTarget {
   }
 
   /**
-   * Whether the microphone is to be open: from the press on, because the server keeps what is said
-   * before its response.
+   * Whether the microphone is to be open. It opens when the key is pressed, because the server
+   * keeps the speech that arrives before the grant.
    */
   get live() {
     return this.mode === 'open' || LIVE.has(this.own.state);
@@ -132,7 +138,7 @@ export class Floor extends EventTarget {
     this.#ask(1);
   }
 
-  /** The key is released, or must be treated as released. */
+  /** The key is released, or something else ends the press. */
   release() {
     if (!this.#down) return;
     this.#down = false;
@@ -177,8 +183,8 @@ export class Floor extends EventTarget {
 
   #giveBack() {
     this.#hang = null;
-    // The response to the release is not awaited: the page must not show its own person as another
-    // talker.
+    // The page does not wait for the response to the release, or it would show its own participant
+    // as another talker.
     this.#forgetOwnTalk();
     this.#become(IDLE);
     this.#owes = true;
@@ -210,7 +216,7 @@ export class Floor extends EventTarget {
     this.#lose('revoked', { cause: this.own.state === 'ending' ? this.own.cause : undefined });
   }
 
-  /** A refusal stays while the key is pressed, and a moment longer. */
+  /** Ends a refusal after LINGER_MS. While the key is pressed, a refusal does not end. */
   #linger() {
     if (this.own.state === 'refused') this.#after(LINGER_MS, () => this.#become(IDLE));
   }
@@ -223,8 +229,8 @@ export class Floor extends EventTarget {
   }
 
   /**
-   * Forgets all participants when the session changes. A session that survives a broken path
-   * continues unchanged.
+   * Forgets all participants when the session changes. If the session survives a broken path, its
+   * state is kept.
    */
   #meet() {
     if (this.#participant === this.#call.id) return;
@@ -292,7 +298,8 @@ export class Floor extends EventTarget {
   /** @param {EventOf<'floor_granted'>} event */
   #granted({ burst, duration_ms: total }) {
     if ((!this.#down && !this.#hang) || this.own.state === 'refused') {
-      // The grant crossed the release, or the loss of the connection.
+      // The server sent the grant before it received the release, or before the connection was
+      // lost.
       this.#owes = true;
       return this.#settle();
     }
@@ -302,8 +309,8 @@ export class Floor extends EventTarget {
 
   /** @param {EventOf<'floor_queued'>} event */
   #enqueued({ id, position, size }) {
-    // The grant of an earlier request, which carries no id, was taken for this request's and ended
-    // before this response arrived.
+    // The grant of an earlier request, which carries no id, was taken for the grant of this
+    // request, and ended before this response arrived.
     const late = id !== undefined && this.own.state === 'refused' && this.own.why === 'revoked';
     if (this.#waits || (late && this.#down)) return this.#become({ state: 'queued', position, size });
     if (!late) return;
@@ -324,8 +331,8 @@ export class Floor extends EventTarget {
   }
 
   /**
-   * Stores a talker, except the page's own person after they have stopped talking: a grant that
-   * crossed the release is released.
+   * Stores a talker, except the page's own participant if they have released the key: a grant that
+   * arrives after that is released at once.
    *
    * @param {string} id
    * @param {Talker} talker
@@ -372,7 +379,7 @@ export class Floor extends EventTarget {
     return this.own.state === 'asking' || this.own.state === 'queued';
   }
 
-  /** Whether there is a floor or a request to release. */
+  /** Whether the participant holds the floor or waits for it. */
   get #wants() {
     return this.#waits || this.#talks;
   }
@@ -381,7 +388,7 @@ export class Floor extends EventTarget {
     return this.own.state === 'held' || this.own.state === 'ending';
   }
 
-  /** The number of the talk-spurt that the person talks in, or null. */
+  /** The burst number of the participant's own floor, or null if they have none. */
   get #burst() {
     return this.own.state === 'held' || this.own.state === 'ending' ? this.own.burst : null;
   }
@@ -396,7 +403,8 @@ export class Floor extends EventTarget {
   }
 
   /**
-   * Starts the only timer, which all states share: each state waits for at most one thing.
+   * Starts the timer of the current state, and cancels the previous timer: each state needs at most
+   * one.
    *
    * @param {number} ms
    * @param {() => void} then

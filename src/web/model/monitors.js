@@ -1,14 +1,14 @@
-// The rooms that the participant monitors, and their volumes. They are remembered between visits
-// and sent to the server.
+// The rooms that the participant monitors, and their volumes: remembered between visits, and sent
+// to the server.
 //
 // Dispatches `change` when a room is added or removed, or its volume changes.
 
 /** @import { CallHandle, Clock } from '../types' */
 /** @import { Settings } from './settings.js' */
 
-// A moving slider gives dozens of values per second.
+// Delay before a changed volume is sent, because a moving slider gives dozens of values per second.
 const TELL_MS = 150;
-// The server's limit.
+// The server's limit of rooms in one monitor list.
 const MOST = 16;
 const QUIETEST_PERCENT = 5;
 const NOTHING = () => {};
@@ -68,7 +68,7 @@ export class Monitors extends EventTarget {
    * Sets the volume of a room.
    *
    * @param {string} room
-   * @param {number | undefined} percent undefined to stop monitoring it
+   * @param {number | undefined} percent undefined to stop monitoring the room
    */
   set(room, percent) {
     if (percent === undefined) this.#volumes.delete(room);
@@ -80,7 +80,8 @@ export class Monitors extends EventTarget {
   }
 
   /**
-   * Takes the rooms that exist and allow monitoring; a room that reappears is monitored again.
+   * Updates the rooms that exist and allow monitoring; a chosen room that appears again is
+   * monitored again.
    *
    * @param {string[]} rooms
    */
@@ -90,13 +91,13 @@ export class Monitors extends EventTarget {
   }
 
   /**
-   * Takes note that the server refused a room; the room is requested again once `know` names it.
+   * Notes that the server has refused a room; the room is requested again once `know` names it.
    *
    * @param {string} room
    */
   refused(room) {
     this.#open.delete(room);
-    // The server refuses a list with a refused room as a whole.
+    // The server has refused the whole list, so the other rooms must be sent again.
     this.#told = '';
     this.#tell();
   }

@@ -1,13 +1,14 @@
-// Whether others hear this participant. The wish of the person at the microphone counts: a
-// moderator may mute (the page then shows that), but nobody can unmute a microphone remotely. In a
-// room with floor control the key also opens and closes the microphone.
+// Whether this participant is muted. The person at the microphone decides: other clients may mute
+// the participant, which the page then shows, but nobody can unmute a microphone remotely. In a
+// room with floor control the push-to-talk key also opens and closes the microphone.
 //
 // Dispatches `change` when `muted` changes.
 
 /** @import { CallHandle, Clock, ServerEvent, Switchable } from '../types' */
 
-// The event that confirms a command arrives over two channels at different times; until then the
-// server's state may be old.
+// How long the page ignores the server's state after it has sent a mute command: the event that
+// confirms the command arrives over data channel and WebSocket at different times, and older events
+// may arrive before it.
 const SETTLE_MS = 1_000;
 
 export class Mute extends EventTarget {
@@ -56,7 +57,7 @@ export class Mute extends EventTarget {
   }
 
   /**
-   * Follows a change of microphone.
+   * Changes to another microphone.
    *
    * @param {Switchable | null} track
    */
@@ -66,7 +67,7 @@ export class Mute extends EventTarget {
   }
 
   /**
-   * Opens and closes the microphone independently of the mute.
+   * Opens or closes the microphone for the push-to-talk key, independently of the mute.
    *
    * @param {boolean} open
    */

@@ -1,11 +1,11 @@
-// Plain sentences for the server's refusals. They depend on the type of a problem document (RFC
-// 9457) or of an `error` event, and on its numbers; the server's own sentence, which is meant for
-// programmers, is the last resort.
+// Plain sentences for the server's refusals. A sentence is chosen by the type and the numbers of a
+// problem document (RFC 9457) or of an `error` event. For an unknown type the server's own sentence
+// is shown, which is meant for programmers.
 
 /** @import { Refusal } from '../types' */
 
 /**
- * The last part of a problem type: `room-full` for `urn:mixminus:problem:room-full`.
+ * Returns the last part of a problem type: `room-full` for `urn:mixminus:problem:room-full`.
  *
  * @param {string | undefined} type
  * @returns {string}
@@ -15,7 +15,7 @@ export function kindOf(type) {
 }
 
 /**
- * A sentence for a refusal.
+ * Returns a sentence for a refusal.
  *
  * @param {Refusal} problem the problem document or the `error` event
  * @param {string} room the room that the request was about
@@ -40,7 +40,7 @@ export function refusal(problem, room) {
 }
 
 /**
- * The sentence for a room without a free place.
+ * Returns the sentence for a room without a free place.
  *
  * @param {number | undefined} limit
  */
@@ -49,7 +49,8 @@ export function full(limit) {
 }
 
 /**
- * The sentence for a room that does not exist, on a server where visitors cannot create rooms.
+ * Returns the sentence for a room that does not exist, on a server where visitors cannot create
+ * rooms.
  *
  * @param {string} name
  */

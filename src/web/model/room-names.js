@@ -12,7 +12,7 @@ export function spelled(name) {
 }
 
 /**
- * Says what is wrong with a room's name; '' when nothing is.
+ * Returns a sentence that says what is wrong with a room's name; '' for a valid name.
  *
  * @param {string} room
  */
@@ -24,7 +24,7 @@ export function roomFault(room) {
 }
 
 /**
- * Compares two names the way people sort them: 2 comes before 10.
+ * Compares two names as people sort them: `room 2` comes before `room 10`.
  *
  * @param {string} a
  * @param {string} b

@@ -5,10 +5,10 @@
 
 /** @import { Clock, Doing, Participant, ServerEvent } from '../types' */
 
-// A participant that has not connected by then is shown as lost.
+// Time after which a participant that has not connected is shown as lost.
 const CONNECT_MS = 5_000;
 
-/** A change of one participant. */
+/** The event that a participant has joined, changed or gone. */
 export class RosterEvent extends Event {
   /**
    * @param {'put' | 'removed'} type
@@ -54,14 +54,14 @@ export class Roster extends EventTarget {
     return this.participants.filter(({ id, talking }) => talking && id !== this.own).map(({ name }) => name);
   }
 
-  /** Whether others are in the room, but none of them is connected. */
+  /** Whether other participants are in the room, but none of them is connected. */
   get deserted() {
     const others = this.participants.filter(({ id }) => id !== this.own);
     return this.#people.size > 0 && others.every(({ connected }) => connected === false);
   }
 
   /**
-   * The participant with this id, if there is one.
+   * Returns the participant with this id, if there is one.
    *
    * @param {string} id
    */
@@ -70,10 +70,11 @@ export class Roster extends EventTarget {
   }
 
   /**
-   * What a participant is doing, in one word.
+   * Returns what a participant is doing, in one word.
    *
    * @param {Participant} participant
-   * @param {{ holds: boolean, waits: boolean }} floor whether it holds the floor, or waits for it
+   * @param {{ holds: boolean, waits: boolean }} floor whether the participant holds the floor, or
+   * waits for it
    * @returns {Doing}
    */
   doing({ id, connected, muted, talks, talking }, { holds, waits }) {
@@ -89,7 +90,7 @@ export class Roster extends EventTarget {
   }
 
   /**
-   * Applies one event of the server; returns a sentence to be read aloud, or ''.
+   * Applies one event of the server; returns a sentence for screen readers, or ''.
    *
    * @param {ServerEvent} event
    * @param {string | null} own this page's participant
@@ -125,7 +126,9 @@ export class Roster extends EventTarget {
     }
   }
 
-  /** Marks all participants as silent, because the connection that would report them is lost. */
+  /**
+   * Marks all participants as silent, because the connection that would report who talks is lost.
+   */
   hush() {
     for (const participant of this.participants) if (participant.talking) this.#put({ ...participant, talking: false });
   }

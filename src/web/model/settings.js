@@ -1,6 +1,6 @@
-// Settings that the browser remembers between visits: the name, the microphone, the volume. The
-// storage may be refused (private windows, strict settings); then nothing is remembered and nothing
-// fails.
+// Settings that the browser remembers between visits: the name, the microphone, the volume. A
+// browser may refuse access to its storage (private windows, strict settings): the page then works,
+// but remembers nothing.
 
 /** @import { KeyValueStore } from '../types' */
 
@@ -18,7 +18,7 @@ export class Settings {
   }
 
   /**
-   * The remembered string, or `otherwise`.
+   * Returns the remembered string, or `otherwise` if there is none.
    *
    * @param {string} key
    * @param {string} otherwise
@@ -41,7 +41,7 @@ export class Settings {
     try {
       this.#storage().setItem(PREFIX + key, value);
     } catch {
-      // The storage is refused, so nothing is remembered.
+      // The browser refuses access to the storage, so nothing is remembered.
     }
   }
 }

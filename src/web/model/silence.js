@@ -1,14 +1,18 @@
 // Detects a dead connection early. While a participant of the room talks, the server sends packets
-// and, five times a second, levels. If neither arrives for a while the connection is silent, long
-// before the browser gives up the path (5 s or more).
+// and, five times a second, levels. If neither arrives for a while, the connection counts as
+// silent. The browser would notice a dead path only after 5 s or more.
 
 /** @import { Clock, StatsSource, WatchedCall } from '../types' */
 
 const LOOK_MS = 500;
-// Longer than a stall of a busy machine or a short gap of a mobile network.
+// Time without packets and events after which the connection counts as silent: longer than a stall
+// of a busy machine or a short gap of a mobile network.
 const SILENT_MS = 1_500;
 
-/** Decides whether a connection is silent, from what has arrived. The time is an argument. */
+/**
+ * Decides whether a connection is silent, from the numbers of packets and events that have arrived.
+ * The time is an argument.
+ */
 export class Silence {
   #packets = 0;
   #events = 0;
@@ -18,20 +22,20 @@ export class Silence {
   #silent = false;
 
   /**
-   * Returns the seconds without a packet or an event, 0 if there is no reason for doubt.
+   * Returns for how many seconds the connection has been silent; 0 if it works, or if nobody talks.
    *
-   * Doubt ends only with the next packet or event: a page that receives nothing cannot know that
+   * Silence ends only with the next packet or event: a page that receives nothing cannot know that
    * nobody talks any more.
    *
    * @param {object} seen
    * @param {number} seen.now in ms
-   * @param {number} seen.packets how many have arrived so far
-   * @param {number} seen.events how many have arrived so far
+   * @param {number} seen.packets number of packets that have arrived so far
+   * @param {number} seen.events number of events that have arrived so far
    * @param {boolean} seen.expected whether somebody is known to talk
    */
   look({ now, packets, events, expected }) {
     const arrived = packets !== this.#packets || events !== this.#events;
-    // A page that was frozen has not looked, so it cannot tell.
+    // A page that was frozen did not look, so it cannot know whether the connection was silent.
     const frozen = now - this.#looked > 3 * LOOK_MS;
     this.#packets = packets;
     this.#events = events;
@@ -44,7 +48,7 @@ export class Silence {
   }
 }
 
-/** Looks at a call twice a second, and reports to it how long it has been silent. */
+/** Checks a call twice a second, and tells the call how long its connection has been silent. */
 export class SilenceWatch {
   #call;
   #talking;

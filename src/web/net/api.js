@@ -51,8 +51,8 @@ export async function readRoom(room, timeoutMs = TIMEOUT_MS) {
 }
 
 /**
- * Joins with an offer. The returned `session` URL is a secret: its owner may mute, move or end this
- * participant.
+ * Joins a room with an offer. The returned `session` URL is a secret: a client that knows it can
+ * act as this participant, and end the session.
  *
  * @param {string} room
  * @param {string} name
@@ -99,7 +99,8 @@ export async function patch(session, fragment, { restart = false } = {}) {
  */
 export function end(session) {
   fetch(session, { method: 'DELETE', keepalive: true }).catch(() => {
-    // Without the request the server notices the missing responses to its consent checks.
+    // If the request fails, the server ends the session later, when its ICE consent checks get no
+    // responses.
   });
 }
 
@@ -154,7 +155,8 @@ async function problem(response, room) {
 }
 
 /**
- * `Link: <turn:host:3478>; rel="ice-server"; username="u"; credential="c"` (RFC 9725, section 4.6).
+ * Parses the ICE servers in a header such as `Link: <turn:host:3478>; rel="ice-server";
+ * username="u"; credential="c"` (RFC 9725, section 4.6).
  *
  * @param {string} link
  * @returns {RTCIceServer[]}

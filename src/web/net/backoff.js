@@ -1,5 +1,6 @@
-// How long to wait before the next attempt: doubling from 0.5 s to 10 s, the last third at random,
-// so that the clients of a restarted server do not all reconnect at the same moment.
+// How long to wait before the next attempt to connect: doubling from 0.5 s to 10 s, with the last
+// third at random, so that the clients of a restarted server do not all reconnect at the same
+// moment.
 
 /** @import { Clock } from '../types' */
 

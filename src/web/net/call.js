@@ -1,15 +1,16 @@
-// The participation in one room: a peer connection, the room's events, and reconnecting.
+// A call: the participation in one room, with its peer connection, the room's events, and
+// reconnecting.
 //
-// The loop in `run` is the call's whole life: join, stay until there is trouble, repair, again.
-// Trouble is either `interrupted` (the path is broken: restart ICE, the session continues) or
-// `gone` (the server no longer knows this session: join again). A failed step is repeated after a
-// pause, unless a repetition cannot help.
+// The loop in `run` is the call's whole life: join, stay until there is trouble, repair the
+// connection, and stay again. Trouble is either `interrupted` (the path is broken: restart ICE, the
+// session continues) or `gone` (the server no longer knows this session: join again). A failed step
+// is repeated after a pause, unless a repetition cannot help.
 //
-// Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so
+// Dispatches: `state`, `event` (the server's JSON, from both data channel and WebSocket, so
 // possibly twice), `floor` (the same JSON, from only one of the two at a time, so in the server's
-// order), `elsewhere` (events of monitored rooms), `session` (`session` has changed), `stream`
-// (what to play), `sync` (a way to send commands has just opened), `ended` (detail: a sentence, or
-// '').
+// order), `elsewhere` (events of monitored rooms), `session` (the session has changed), `stream`
+// (the audio to play), `sync` (the data channel has opened or the room's state has arrived, so
+// commands can be sent), `ended` (detail: a sentence that says why, or '').
 
 /** @import { CallEvents, CallHandle, CallState, Command, Mode, RoomState, ServerEvent, TypedTarget } from '../types' */
 
@@ -22,10 +23,10 @@ import * as sdp from './sdp.js';
 
 const CONNECT_MS = 10_000;
 const RESTART_MS = 6_000;
-// How long a silent server may take to answer a question.
+// How long the server may take to respond to a probe of a silent connection.
 const PROBE_MS = 2_000;
-// A connection that broke sooner counts as a failure, so that a server which drops everybody is not
-// flooded.
+// A connection that breaks within this time counts as a failure, so that a server which drops
+// everybody is not flooded with joins.
 const STEADY_MS = 5_000;
 
 const STOPPING = 'server stopping';
@@ -77,7 +78,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   #probing = false;
   #pause = new Pause(clock);
   /**
-   * Reports trouble, which ends the wait for it.
+   * Reports trouble, which resolves `#untilTrouble`.
    *
    * @type {(kind: 'gone' | 'interrupted') => void}
    */
@@ -107,14 +108,14 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   }
 
   /**
-   * The last known mode of the room: it is named in the next join, for a room that ended with a
-   * restart of the server.
+   * The last known mode of the room. The next join names it, because that join creates the room
+   * anew if the server was restarted.
    */
   get mode() {
     return this.#mode;
   }
 
-  /** Whether the server answers, as far as known. */
+  /** Whether the server answers, as far as the page knows. */
   get online() {
     return this.state === 'connected' && !this.why;
   }
@@ -142,7 +143,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
         const error = /** @type {Error & { retryAfterMs?: number }} */ (thrown);
         if (this.#hopeless(error)) this.#finish(error.message);
         if (this.#over) return;
-        // While nobody answers, the session may still exist: it is kept for the restart.
+        // While the server does not answer, the session may still exist: it is kept for an ICE
+        // restart.
         if (!(error instanceof api.Unreachable)) this.#forget();
         await this.#rest(Math.max(pauseMs(Math.max(1, failures)), error.retryAfterMs ?? 0), error.message);
       }
@@ -154,14 +156,14 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     this.#finish('');
   }
 
-  /** Tries again now instead of at the end of the pause. */
+  /** Starts the next attempt to connect now instead of at the end of the pause. */
   hurry() {
     this.#pause.wake();
   }
 
   /**
-   * Sends a command about this participant; false if neither channel is open (`sync` reports when
-   * one is).
+   * Sends a command of this participant; returns false if neither the data channel nor the
+   * WebSocket is open (`sync` reports when one opens).
    *
    * @param {Command} command
    */
@@ -244,7 +246,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     };
     const control = pc.createDataChannel('control');
     control.onopen = () => this.#tell('sync');
-    // A server that shuts down in order closes the channel first.
+    // A server that shuts down closes the data channel before it stops answering.
     control.onclose = () => control === this.#control && this.#check();
     control.onmessage = ({ data }) => control === this.#control && this.#hear(JSON.parse(data), true);
     this.#control = control;
@@ -261,13 +263,14 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
 
   /**
    * @param {ServerEvent} event
-   * @param {boolean} first whether it came over the channel that counts for events whose order
-   * matters
+   * @param {boolean} first whether the event came over the data channel, or over the WebSocket
+   * while no data channel is open: only these events are in the server's order
    */
   #hear(event, first) {
-    // An error may name another room, but it concerns a command of this page.
+    // An error may name another room, but it answers a command of this page.
     if (event.event !== 'error' && elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
-    // A state too large for the data channel is shortened there, and complete over the WebSocket.
+    // A room state that is too large for the data channel is shortened there; the WebSocket carries
+    // the complete state.
     if (event.event === 'room' && event.room.participants_total !== undefined) return first && this.#tell('floor', event);
     if (event.event === 'room') {
       this.#mode = event.room.mode;
@@ -279,8 +282,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
       if (REASONS[event.reason]) return this.#finish(REASONS[event.reason]);
       this.#trouble('gone');
     }
-    // The participants return with the server; removing them from the list in the meantime would
-    // mislead.
+    // The participants join again when the server is back, so they stay in the list until then.
     if (event.event === 'left' && event.reason === STOPPING) return;
     this.#tell('event', event);
     if (first) this.#tell('floor', event);
@@ -299,22 +301,24 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     this.#tell('state');
   }
 
-  /** Asks whether the server is still there: browsers take 5 s or more to give up a path. */
+  /**
+   * Checks whether the server still answers, because a browser takes 5 s or more to give up a path.
+   */
   async #probe() {
     if (this.#probing) return;
     this.#probing = true;
     const room = await this.#check(PROBE_MS);
     this.#probing = false;
     this.#probed = Boolean(this.why);
-    // Nobody talks any more, and the event that said so was lost.
+    // Nobody talks any more, and the event that reported this was lost.
     if (room && !room.participants.some(({ talking }) => talking)) this.#tell('event', { event: 'room', room });
-    // The connection recovered while the question was under way.
+    // The connection recovered while the probe was on its way.
     if (this.#probed && !this.silence) this.#explain('');
   }
 
   /**
-   * Asks whether the server still knows this session, after a channel was lost or fell silent;
-   * returns the room if it does.
+   * Checks whether the server still knows this session, after a channel was lost or fell silent;
+   * returns the room's state if the server does.
    *
    * @param {number} [timeoutMs]
    * @returns {Promise<RoomState | null>}
@@ -381,8 +385,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   }
 
   /**
-   * Whether another attempt is useless. A full room may have space later, and the former session of
-   * this participant may be what fills it.
+   * Whether another attempt is useless. A full room is worth another attempt: a place may become
+   * free, and it may be this participant's own former session that still takes one.
    *
    * @param {unknown} error
    */
@@ -395,7 +399,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
 
   #online = () => {
     this.#pause.wake();
-    // Probably another network: the old path is dead even if ICE has not noticed yet.
+    // The browser is probably on another network: the old path is dead even if ICE has not noticed
+    // yet.
     if (this.state === 'connected') this.#trouble('interrupted');
   };
 
@@ -433,8 +438,8 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
 }
 
 /**
- * Whether an event happened in another room: such events carry its name, and the state of a room
- * carries its own.
+ * Whether an event happened in another room: events of other rooms carry the room's name, and a
+ * room's state includes its name.
  *
  * @param {ServerEvent} event
  * @param {string} own

@@ -1,10 +1,11 @@
-// Waits for a peer connection to gather candidates and to connect, and trickles candidates that
-// come late.
+// Waits for a peer connection to gather candidates and to connect; sends late candidates to the
+// server.
 
 import { patch } from './api.js';
 import * as sdp from './sdp.js';
 
-// Host candidates are found within milliseconds; later ones are trickled.
+// How long an offer waits for its candidates. Host candidates are found within milliseconds;
+// candidates that come later are trickled.
 const GATHER_MS = 300;
 const TRICKLE_MS = 100;
 
@@ -12,8 +13,7 @@ const TRICKLE_MS = 100;
 export class Lost extends Error {}
 
 /**
- * Resolves when the offer has its candidates, or when waiting longer would cost more than it
- * brings.
+ * Resolves when the offer has all its candidates, or after GATHER_MS.
  *
  * @param {RTCPeerConnection} pc
  * @returns {Promise<void>}
@@ -32,12 +32,13 @@ export function gathered(pc) {
 }
 
 /**
- * Resolves once media can flow; throws Lost when `untilTrouble` comes first, or after `ms`.
+ * Resolves once media can flow; throws Lost if `untilTrouble` resolves before that, or after `ms`.
  *
  * @param {Pick<RTCPeerConnection, 'connectionState' | 'addEventListener'>} pc
  * @param {number} ms
  * @param {Promise<unknown>} untilTrouble
- * @param {boolean} before whether this call was ever connected. A first connection cannot be lost.
+ * @param {boolean} before whether this call was ever connected: only then does the error say that
+ * the connection was lost
  */
 export async function connected(pc, ms, untilTrouble, before) {
   const waiting = new AbortController();
@@ -56,7 +57,7 @@ export async function connected(pc, ms, untilTrouble, before) {
 }
 
 /**
- * Sends, in batches, the candidates that came after `offer` was sent.
+ * Sends the candidates that are found after `offer` was sent, in batches.
  *
  * @param {RTCPeerConnection} pc
  * @param {string} session
@@ -76,12 +77,12 @@ export function trickleRest(pc, session, offer) {
   /** @param {{ candidate: string, usernameFragment?: string | null }} late */
   const consider = ({ candidate, usernameFragment }) => {
     if (!candidate || offer.includes(candidate)) return;
-    // A restart has begun since, and its own offer has this candidate.
+    // A restart has begun since `offer` was sent, and the restart's own offer has this candidate.
     if (usernameFragment && usernameFragment !== sdp.ufrag(offer)) return;
     late.push(candidate);
     timer ||= setTimeout(flush, TRICKLE_MS);
   };
   pc.onicecandidate = (event) => event.candidate && consider(event.candidate);
-  // Candidates found while the offer was under way are in the description by now.
+  // Candidates that were found while the offer was on its way are now in the local description.
   for (const [, candidate] of pc.localDescription?.sdp.matchAll(/^a=(candidate:.*)$/gm) ?? []) consider({ candidate });
 }

@@ -1,12 +1,14 @@
-// The room's WebSocket, which carries events and commands. Reconnects until closed. Dispatches:
-// `event` (detail: the server's JSON), `lost` (the connection, or an attempt to connect, ended).
+// The room's WebSocket, which carries events and commands. Reconnects until it is closed.
+// Dispatches `event` (detail: the server's JSON) and `lost` (a connection, or an attempt to
+// connect, has ended).
 
 /** @import { Command, ServerEvent, TypedTarget } from '../types' */
 
 import { clock } from '../clock.js';
 import { Pause, pauseMs } from './backoff.js';
 
-// A proxy that ignores the upgrade would otherwise block an attempt for a minute or more.
+// Limit of one attempt to connect: a proxy that ignores the upgrade would block it for a minute or
+// more.
 const OPEN_MS = 8_000;
 
 /** @typedef {{ event: ServerEvent, lost: undefined }} RoomSocketEvents */
@@ -30,7 +32,7 @@ export class RoomSocket extends /** @type {new () => TypedTarget<RoomSocketEvent
   }
 
   /**
-   * Sends a command; false if there is no connection.
+   * Sends a command; returns false if there is no connection.
    *
    * @param {Command & { session?: string }} command
    */
@@ -40,7 +42,10 @@ export class RoomSocket extends /** @type {new () => TypedTarget<RoomSocketEvent
     return true;
   }
 
-  /** Reconnects now: after a change of network the old connection may be dead unnoticed. */
+  /**
+   * Reconnects now, because after a change of network the old connection may be dead without an
+   * error.
+   */
   renew() {
     this.#socket?.close();
     this.#pause.wake();

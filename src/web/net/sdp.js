@@ -1,6 +1,6 @@
-// The little SDP processing that a browser leaves to the page: text in, text out. Fragments are
-// application/trickle-ice-sdpfrag (RFC 8840, section 9). All media is bundled, so the first media
-// section stands for all.
+// The SDP processing that a browser leaves to the page: ICE fragments for the server, and the
+// answer to an ICE restart. Fragments are application/trickle-ice-sdpfrag (RFC 8840, section 9).
+// All media is bundled, so the first media section represents all sections.
 
 /**
  * Returns the ICE user fragment of a description.

@@ -1,10 +1,10 @@
-// Ends the sessions that a crash has left behind. A page that crashes sends no DELETE, so its
-// participant would stay in the room until the server times it out. The URL of each session is kept
-// in the browser's storage, and its page holds a lock of the same name: a session whose lock is
-// free has no page any more.
+// Ends the sessions that crashed pages have left on the server. A page that crashes sends no
+// DELETE, so its participant would stay in the room until the server times it out. The URL of each
+// session is kept in the browser's storage, and the page of the session holds a lock named by the
+// URL: a session whose lock is free has no page any more.
 //
-// Needs Web Locks, which browsers offer to secure pages only. Without them the server removes such
-// participants later.
+// Needs Web Locks, which browsers offer to secure pages only. Without locks the server removes such
+// participants later, by its timeout.
 
 /** @import { Settings } from '../model/settings.js' */
 /** @import { Call } from './call.js' */
@@ -12,7 +12,7 @@
 import { end } from './api.js';
 
 const KEY = 'sessions';
-// More sessions than anybody has open; the storage must not grow without limit.
+// Maximum number of stored sessions: more than anybody has open, and a limit for the storage.
 const MOST = 20;
 
 /**
@@ -57,7 +57,8 @@ export function guard(call, settings) {
       // The session ended before the lock was granted.
       if (session !== current) return resolve(undefined);
       release = resolve;
-      // Stored only now: the next page that opens would end a stored session without a lock.
+      // The URL is stored after the lock is held: a page that opens now would end a stored session
+      // whose lock is free.
       settings.remember(KEY, JSON.stringify([...stored(settings), session].slice(-MOST)));
     }));
   }

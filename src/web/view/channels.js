@@ -1,4 +1,5 @@
-// The list of channels: who is online, who talks, which of them are monitored and how loud.
+// The list of channels: who is online in each channel, who talks, and whether and how loud the
+// channel is monitored.
 
 /** @import { CallHandle, Mode, RoomLine, ServerEvent } from '../types' */
 /** @import { Floor } from '../model/floor.js' */
@@ -10,7 +11,8 @@ import { listRooms, readRoom } from '../net/api.js';
 import { byId, copyOf, find, put } from './dom.js';
 
 const REFRESH_MS = 3_000;
-// A longer list would not be read, and each open entry costs a request.
+// Maximum number of listed channels: nobody reads a longer list, and each open entry costs a
+// request.
 const MOST_SHOWN = 50;
 const FULL_VOLUME = 100;
 
@@ -49,7 +51,7 @@ export class Channels {
    * @param {Monitors} parts.monitors
    * @param {(room: string, mode: Mode) => void} parts.go moves the person to another channel, to
    * talk there
-   * @param {AbortSignal} parts.signal ends it
+   * @param {AbortSignal} parts.signal ends the list's timers and listeners
    */
   constructor({ call, floor, monitors, go, signal }) {
     this.#call = call;
@@ -90,7 +92,8 @@ export class Channels {
   }
 
   /**
-   * The person's own channel first, then the monitored ones, then the others by name.
+   * Sorts the channels: the person's own channel first, then the monitored channels, then all
+   * others, each group by name.
    *
    * @param {RoomLine[]} rooms
    */
@@ -101,7 +104,8 @@ export class Channels {
   }
 
   /**
-   * Changes items in place, so that neither the focus nor a finger about to press loses its item.
+   * Draws the list. Existing items are changed in place, so that an item does not lose the focus or
+   * move away under a finger.
    *
    * @param {RoomLine[]} lines
    */
@@ -123,7 +127,8 @@ export class Channels {
   }
 
   /**
-   * Orders the items around the one that has the focus, because a moved item would lose it.
+   * Orders the items without moving the item that has the focus, because a moved item would lose
+   * the focus.
    *
    * @param {HTMLElement[]} items
    */
@@ -139,13 +144,13 @@ export class Channels {
   }
 
   /**
-   * Requests the names of people where they are shown: in monitored channels, and in those opened
-   * in the list.
+   * Requests the names of the people in each channel that shows them: monitored channels, and
+   * channels that are opened in the list.
    */
   async #readPeople() {
     const wanted = [...this.#channels].filter(([name, { item }]) => this.#monitors.volume(name) || find(item, 'details', HTMLDetailsElement).open);
     await Promise.all(wanted.map(async ([name, channel]) => {
-      // A room that has just closed is missing from the next list.
+      // The request fails if the room has just ended; the next list of rooms then omits it.
       const room = await readRoom(name).catch(() => null);
       if (!room) return;
       channel.people = new Map(room.participants.map(({ id, name: person }) => [id, person]));
@@ -229,7 +234,7 @@ export class Channels {
     put(part('.channel-kind'), own ? 'your channel' : line.mode === 'open' ? 'conference' : 'radio');
     put(part('summary'), line.participants ? `${line.participants} online` : 'empty');
     put(part('.channel-people'), [...people.values()].join(', ') || (line.participants ? '…' : 'Nobody is here.'));
-    // The people of the person's own channel are listed elsewhere on the page.
+    // The people of the person's own channel are shown in the list of participants instead.
     for (const element of [part('details'), part('.channel-monitor'), part('.channel-go')]) element.hidden = own;
     if (!allowed) part('.channel-monitor').hidden = true;
     part('.channel-closed').hidden = own || allowed;
@@ -245,8 +250,8 @@ export class Channels {
 /**
  * Returns who talks, in words.
  *
- * @param {string[]} names of the talkers, '' where a name is not known
- * @param {number} count how many talk where names were not asked for
+ * @param {string[]} names of the talkers, '' for an unknown name
+ * @param {number} count number of talkers in a channel whose names were not requested
  */
 function talk(names, count) {
   const known = names.filter(Boolean);
@@ -257,7 +262,7 @@ function talk(names, count) {
 }
 
 /**
- * Whether participants of other rooms may monitor this one.
+ * Whether participants of other rooms may monitor this room.
  *
  * @param {RoomLine} line
  */

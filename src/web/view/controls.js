@@ -10,9 +10,10 @@
 import { FLOOR_DB, NoMicrophone } from './microphone.js';
 import { byId, find, put, putIcon } from './dom.js';
 
-// A meter falls more slowly than it rises, so that it does not flicker.
+// How fast the level meter falls. It rises at once and falls slowly, so that it does not flicker.
 const FALL_DB_PER_S = 30;
-// Frequent enough to be true, rare enough for a screen reader that reads the meter.
+// Interval at which the meter's value for screen readers is updated: a shorter one would make them
+// talk all the time.
 const SAY_MS = 1_000;
 
 export class Controls {
@@ -38,7 +39,7 @@ export class Controls {
    * @param {Mute} parts.mute
    * @param {Microphone} parts.microphone
    * @param {Playback} parts.playback
-   * @param {Alarm} parts.alarm shows a notice; '' takes it away
+   * @param {Alarm} parts.alarm shows a notice; '' hides it
    */
   constructor({ call, floor, mute, microphone, playback, alarm }) {
     this.#call = call;
@@ -78,7 +79,7 @@ export class Controls {
   }
 
   /**
-   * Folds the sound settings on a narrow page; on a wide one style.css keeps them open.
+   * Folds or opens the sound settings on a narrow page; on a wide one style.css keeps them open.
    *
    * @param {boolean} folded
    */
@@ -119,8 +120,8 @@ export class Controls {
   #drawMute() {
     const { muted } = this.#mute;
     const talks = Boolean(this.#microphone.track);
-    // On a radio channel the key replaces the mute button, but a muted participant needs a way to
-    // unmute.
+    // On a radio channel the push-to-talk key replaces the mute button, but a muted participant
+    // needs the button to unmute.
     this.#button.hidden = !talks || (this.#floor.guarded && !muted);
     this.#button.dataset.muted = String(muted);
     put(byId('mute-words'), muted ? 'Unmute' : 'Mute');

@@ -6,7 +6,7 @@
  */
 
 /**
- * The element of index.html with this id.
+ * Returns the element of index.html with this id; throws if it is missing or of another type.
  *
  * @overload
  * @param {string} id
@@ -28,7 +28,8 @@ export function byId(id, type = HTMLElement) {
 }
 
 /**
- * The first element in `root` that matches.
+ * Returns the first element in `root` that matches; throws if there is none or it is of another
+ * type.
  *
  * @overload
  * @param {ParentNode} root
@@ -63,7 +64,8 @@ export function copyOf(template) {
 }
 
 /**
- * Sets a text unless it is unchanged, for the sake of selections and screen readers.
+ * Sets an element's text, unless it is unchanged: setting it again would end a selection, and
+ * screen readers would read it again.
  *
  * @param {Element} element
  * @param {string} text
@@ -73,7 +75,8 @@ export function put(element, text) {
 }
 
 /**
- * Shows one of the symbols of index.html in the first icon of `element`, unless it is unchanged.
+ * Shows one of the symbols of index.html in the first icon of `element`, unless the icon shows it
+ * already.
  *
  * @param {Element} element
  * @param {string} name
@@ -85,7 +88,7 @@ export function putIcon(element, name) {
 }
 
 /**
- * Reads a sentence to screen readers, politely.
+ * Has screen readers read a sentence, without interrupting what they are reading.
  *
  * @param {string} sentence
  */

@@ -24,7 +24,7 @@ export class Lobby {
   /** @type {Map<string, HTMLElement>} */
   #cards = new Map();
   /**
-   * The existing rooms by name; null if unknown.
+   * The existing rooms by name; null before the server has sent the list.
    *
    * @type {Map<string, RoomLine> | null}
    */
@@ -38,8 +38,9 @@ export class Lobby {
 
   /**
    * @param {object} parts
-   * @param {(wish: JoinWish) => void} parts.enter the person wants to join
-   * @param {() => void} parts.cancel the person gives up while the browser asks for the microphone
+   * @param {(wish: JoinWish) => void} parts.enter called when the person joins a room
+   * @param {() => void} parts.cancel called when the person cancels the join while the browser asks
+   * for the microphone
    * @param {Settings} parts.settings
    */
   constructor({ enter, cancel, settings }) {
@@ -61,8 +62,8 @@ export class Lobby {
    * @param {object} shown
    * @param {string} [shown.room]
    * @param {string} [shown.sentence] a notice
-   * @param {boolean} [shown.listen] offer to join without a microphone
-   * @param {boolean} [shown.cancel] offer to give up
+   * @param {boolean} [shown.listen] whether to offer a join without a microphone
+   * @param {boolean} [shown.cancel] whether to offer to cancel the join
    */
   show({ room = '', sentence = '', listen = false, cancel = false } = {}) {
     this.#section.hidden = false;
@@ -75,7 +76,7 @@ export class Lobby {
     this.#refresh();
   }
 
-  /** Puts the focus where the next thing is to be typed or pressed. */
+  /** Moves the focus to the first empty field, or to the Join button. */
   focus() {
     const next = [this.#name, this.#room].find((field) => !field.value);
     (next ?? byId('join-button')).focus();
@@ -107,7 +108,7 @@ export class Lobby {
     this.#enter({ room, name, listen, mode });
   }
 
-  /** The person who creates a room chooses its type. */
+  /** Shows the choice of the room's type if the join would create the room. */
   #offerKind() {
     const room = spelled(this.#room.value);
     this.#kind.hidden = !this.#mayMake || !this.#open || !room || Boolean(roomFault(room)) || this.#open.has(room);
@@ -149,7 +150,8 @@ export class Lobby {
   }
 
   /**
-   * Changes cards in place, so that neither the focus nor a finger about to press loses its card.
+   * Draws the list of rooms. Existing cards are changed in place, so that a card does not lose the
+   * focus or move away under a finger.
    *
    * @param {RoomLine[]} rooms
    */

@@ -4,24 +4,24 @@
 
 const WISHES = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
-// The samples of the level meter: 21 ms at 48 kHz.
+// Number of samples that the level is measured over: 21 ms at 48 kHz.
 const METER_SAMPLES = 1024;
 
 /** The level that a meter shows as silence, in dBFS. */
 export const FLOOR_DB = -60;
 
-/** Why there is no microphone; `message` says what to do about it. */
+/** The error that there is no microphone; `message` says what to do about it. */
 export class NoMicrophone extends Error {}
 
 export class Microphone {
   /** @type {MediaStreamTrack | null} */
   track = null;
-  /** Called when the device goes away (unplugged, taken). */
+  /** Called when the device is unplugged or another program takes it. */
   onended = () => {};
 
   /**
-   * Counts the requests to the browser: its answers may come in another order, or after the request
-   * was given up.
+   * Counts the requests for a microphone: the browser may answer them in another order, or after a
+   * request was cancelled.
    */
   #asked = 0;
   #settings;
@@ -39,7 +39,7 @@ export class Microphone {
   }
 
   /**
-   * Opens a device: the given one, the one chosen last time, or any.
+   * Opens the given device, by default the device that was chosen last time.
    *
    * @param {string} device its id, '' for any
    */
@@ -55,7 +55,7 @@ export class Microphone {
       throw new NoMicrophone(REFUSALS[error.name] ?? `The microphone cannot be opened: ${error.message}`);
     });
     if (asked !== this.#asked) {
-      // Requested again meanwhile, or not wanted any more: the microphone in use stays.
+      // A later request was made, or this request was cancelled: the microphone in use stays.
       for (const track of stream.getTracks()) track.stop();
       throw new NoMicrophone('');
     }
@@ -67,7 +67,7 @@ export class Microphone {
     return this.track;
   }
 
-  /** The choice of devices: `[{ id, label, current }]`. */
+  /** Returns the devices to choose from: `[{ id, label, current }]`. */
   async choices() {
     const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
     const current = this.track?.getSettings().deviceId;
@@ -80,7 +80,7 @@ export class Microphone {
       }));
   }
 
-  /** The present level in dBFS (root mean square), no lower than FLOOR_DB. */
+  /** Returns the microphone's present level in dBFS (root mean square), no lower than FLOOR_DB. */
   level() {
     if (!this.#analyser || !this.track?.enabled) return FLOOR_DB;
     this.#analyser.getFloatTimeDomainData(this.#samples);
@@ -89,7 +89,7 @@ export class Microphone {
     return Math.max(FLOOR_DB, 10 * Math.log10(sum / this.#samples.length || 1e-9));
   }
 
-  /** Gives up on a prompt that the browser's user has not answered yet. */
+  /** Cancels a request whose prompt the person has not answered yet. */
   cancel() {
     this.#asked += 1;
   }

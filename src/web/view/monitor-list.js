@@ -1,4 +1,5 @@
-// Who monitors this room from other rooms: their number, and their names on a tap.
+// The list of participants who monitor this room from other rooms: shows their number, and their
+// names on a tap.
 
 /** @import { CallHandle, Monitor } from '../types' */
 
@@ -14,7 +15,7 @@ export class MonitorList {
 
   /**
    * @param {CallHandle} call
-   * @param {AbortSignal} signal ends it
+   * @param {AbortSignal} signal ends the list's listeners
    */
   constructor(call, signal) {
     this.#draw([], 0);
@@ -25,8 +26,8 @@ export class MonitorList {
   }
 
   /**
-   * @param {Monitor[]} monitors as many as the server names
-   * @param {number} total how many there are
+   * @param {Monitor[]} monitors the monitors that the server names, up to its limit
+   * @param {number} total number of all monitors
    */
   #draw(monitors = [], total = monitors.length) {
     this.total = total;

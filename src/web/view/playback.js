@@ -1,4 +1,5 @@
-// Plays the room's sound: its volume, and the button for browsers that require a touch first.
+// Plays the room's sound; handles the volume, and the button for browsers that require a touch
+// before they play.
 
 /** @import { Settings } from '../model/settings.js' */
 
@@ -9,7 +10,7 @@ export class Playback {
 
   /**
    * @param {HTMLAudioElement} audio
-   * @param {HTMLElement} button shown while the browser holds the sound back
+   * @param {HTMLElement} button shown while the browser waits for a touch before it plays
    * @param {Settings} settings
    */
   constructor(audio, button, settings) {

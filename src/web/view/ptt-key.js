@@ -1,7 +1,7 @@
 // The push-to-talk key: a button held with a finger, a mouse or a pen, the space bar held anywhere
-// on the page, or a latched press. Its release is watched in several ways, because a stuck key is
-// an open microphone: a key-up that never came, a window that lost the focus or is hidden, a touch
-// that the system took over.
+// on the page, or a latched press. A stuck key would leave the microphone open, so the key is also
+// released when the window loses the focus or is hidden, when the system takes over a touch, and
+// when a release was missed.
 
 /** @typedef {'pointer' | 'space' | 'latch'} Holder */
 
@@ -20,10 +20,11 @@ export class PttKey {
   /**
    * @param {object} parts
    * @param {HTMLButtonElement} parts.button
-   * @param {() => void} parts.press the key goes down
-   * @param {() => void} parts.release the key comes up
-   * @param {() => boolean} parts.latch whether a press stays until the next one
-   * @param {AbortSignal} parts.signal ends it
+   * @param {() => void} parts.press called when the key goes down
+   * @param {() => void} parts.release called when the key comes up
+   * @param {() => boolean} parts.latch whether a press latches: the key then stays down until the
+   * next press
+   * @param {AbortSignal} parts.signal ends the key's listeners
    */
   constructor({ button, press, release, latch, signal }) {
     this.#button = button;
@@ -79,7 +80,7 @@ export class PttKey {
     }
     // The mouse button was released where the page could not see it.
     button.addEventListener('pointermove', ({ buttons }) => buttons === 0 && this.#let('pointer'), { signal });
-    // A long touch would open a menu and take the touch away.
+    // A long touch would open a menu, which would end the touch.
     button.addEventListener('contextmenu', (event) => event.preventDefault(), { signal });
   }
 
@@ -89,20 +90,21 @@ export class PttKey {
       if (event.key === 'Escape') return this.up();
       if (event.target === this.#button && event.key === 'Enter' && event.repeat) return event.preventDefault();
       if (!this.#takes(event)) return;
-      // Prevents a click on the button, and scrolling.
+      // Prevents that the space bar clicks the button or scrolls the page.
       event.preventDefault();
       if (!event.repeat) this.#down('space');
     }, { signal });
     document.addEventListener('keyup', (event) => {
       if (event.key !== ' ') return;
-      // Firefox derives its click from the key-up.
+      // Prevents the click that Firefox derives from the key-up.
       if (event.target === this.#button) event.preventDefault();
       this.#let('space');
     }, { signal });
   }
 
   /**
-   * Whether a press of the space bar talks: it does unless the focused element uses it.
+   * Returns whether a press of the space bar talks: it does, unless the focused element uses the
+   * space bar.
    *
    * @param {KeyboardEvent} event
    */

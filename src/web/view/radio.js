@@ -1,5 +1,5 @@
-// The page's part for a room with floor control: the state of the floor, the push-to-talk button,
-// the channels. Hidden in other rooms.
+// The page's section for a room with floor control: the state of the floor, the push-to-talk
+// button, the channels. Hidden in rooms without floor control.
 
 /** @import { Alarm, FloorDisplay, Mode } from '../types' */
 /** @import { Floor } from '../model/floor.js' */
@@ -18,7 +18,7 @@ import { Tones } from './tones.js';
 import { WakeLock } from './wake-lock.js';
 
 const CLOCK_MS = 200;
-// Enough time to finish a sentence.
+// Time left of the talk limit at which a warning is played: enough to finish a sentence.
 const WARN_MS = 5_000;
 
 export class Radio {
@@ -56,7 +56,7 @@ export class Radio {
    */
   #shown = null;
   #warned = false;
-  /** Muted by a change of the room's mode, not by a person. */
+  /** Whether a change of the room's mode has muted the microphone, rather than a person. */
   #hushed = false;
 
   /**
@@ -66,8 +66,9 @@ export class Radio {
    * @param {Mute} parts.mute
    * @param {Settings} parts.settings
    * @param {boolean} parts.talks whether there is a microphone
-   * @param {(room: string, mode: Mode) => void} parts.go talk in another channel from now on
-   * @param {Alarm} parts.alarm shows a notice; '' takes it away
+   * @param {(room: string, mode: Mode) => void} parts.go moves the person to another channel, to
+   * talk there
+   * @param {Alarm} parts.alarm shows a notice; '' hides it
    * @param {() => boolean} parts.alone whether nobody else is connected
    */
   constructor({ call, floor, mute, settings, talks, go, alarm, alone }) {
@@ -87,7 +88,7 @@ export class Radio {
       button: this.#ptt,
       press: () => this.#press(),
       release: () => this.#release(),
-      // In a moderated room the raised hand stays up without holding the key.
+      // In a moderated room a request goes on waiting without holding the key.
       latch: () => this.#latch.checked || floor.mode === 'moderated',
       signal,
     });
@@ -102,7 +103,10 @@ export class Radio {
     this.#draw();
   }
 
-  /** Participants may have connected or left, or begun to monitor this room. */
+  /**
+   * Updates the section after participants have connected or left, or have begun to monitor this
+   * room.
+   */
   peopleChanged() {
     this.#draw();
   }
@@ -143,7 +147,7 @@ export class Radio {
     this.#follow();
     this.#mute.gate(this.#floor.live);
     if (!this.#guarded) return;
-    // A latched key ends with a refusal.
+    // A refusal releases a latched key.
     if (this.#floor.own.state === 'refused' && this.#key.latched) this.#key.up();
     const { latched } = this.#key;
     const now = floorText(this.#floor, {
@@ -169,7 +173,7 @@ export class Radio {
     this.#tell(before, now);
   }
 
-  /** Follows the room's mode. */
+  /** Shows or hides the section, and adapts the mute, when the room gets or loses floor control. */
   #follow() {
     const { guarded, mode } = this.#floor;
     if (mode === null || guarded === this.#guarded) return;
@@ -182,8 +186,9 @@ export class Radio {
     this.#wakeLock.set(guarded);
     if (!guarded) this.#key.up();
     if (was === null || !this.#talks) return;
-    // A person on a radio channel does not expect to be heard all the time; back on a radio channel
-    // the key suffices again.
+    // A person on a radio channel does not expect to be heard without the key, so the loss of floor
+    // control mutes them. When the room has floor control again, the mute ends, because the key
+    // suffices.
     const hushed = !guarded && !this.#mute.muted;
     if (hushed) this.#mute.set(true);
     if (guarded && this.#hushed) this.#mute.set(false);
@@ -217,7 +222,7 @@ export class Radio {
   }
 
   /**
-   * Announces a change by ear: a tone, and a sentence for screen readers.
+   * Announces a change of the floor by a tone, and by a sentence for screen readers.
    *
    * @param {FloorDisplay | null} before
    * @param {FloorDisplay} now
@@ -241,8 +246,8 @@ export class Radio {
   }
 
   /**
-   * Returns the focus to the button: a mouse leaves it on what it clicked, and the space bar would
-   * press that again instead of talking.
+   * Moves the focus to the push-to-talk button after a click with the mouse: otherwise the space
+   * bar would press the clicked control again instead of talking.
    *
    * @param {MouseEvent} event
    */
@@ -252,8 +257,8 @@ export class Radio {
   }
 
   /**
-   * Does the same for a list: after a choice made with a pointer, the space bar would open the list
-   * again.
+   * Moves the focus to the push-to-talk button after a microphone was chosen with a pointer:
+   * otherwise the space bar would open the list again.
    *
    * @param {AbortSignal} signal
    */
@@ -269,7 +274,7 @@ export class Radio {
 }
 
 /**
- * Returns the tone for a state, given the state before.
+ * The tone for each state of the floor, which depends on the state before.
  *
  * @type {Partial<Record<FloorDisplay['state'], (before: FloorDisplay['state']) => Tune | false>>}
  */
@@ -279,9 +284,9 @@ const CUES = {
   denied: () => 'refused',
   ending: () => 'revoked',
   revoked: (before) => before !== 'ending' && 'revoked',
-  // The connection is dead: the rest was not heard.
+  // The connection is dead, so the person is no longer heard.
   offline: (before) => WISHED.has(before) && 'refused',
-  // If several may talk, the others continue.
+  // If several participants may talk, the other talkers continue.
   taken: (before) => TALKED.has(before) && 'ended',
   free: (before) => (TALKED.has(before) ? 'ended' : before === 'taken' && 'freed'),
 };
@@ -289,11 +294,12 @@ const CUES = {
 const TALKED = new Set(['held', 'ending']);
 const WISHED = new Set(['asking', 'queued', 'held', 'ending']);
 
-// Tones that the server plays if its own tones are on.
+// Tones that the page leaves to the server, if the room's floor tones are on.
 /** @type {Set<Tune>} */
 const SERVED = new Set(['granted', 'refused', 'ended']);
 
-// States whose second line is read aloud as well; that of the others is only on the page.
+// States of which screen readers read the second line too. The second line of all other states is
+// only shown.
 const OWN = new Set(['queued', 'denied', 'revoked', 'ending']);
 
 /** @param {number} ms */

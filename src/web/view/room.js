@@ -22,7 +22,7 @@ import { RosterList } from './roster.js';
 
 const QUALITY_MS = 2_000;
 const COPIED_MS = 2_000;
-// A refusal that passes by itself is over by then.
+// How long the page shows a refusal, which needs no action of the person.
 const NOTICE_MS = 8_000;
 
 export class Room {
@@ -64,9 +64,10 @@ export class Room {
    * @param {Microphone} parts.microphone
    * @param {Playback} parts.playback
    * @param {Settings} parts.settings
-   * @param {() => void} parts.leave the person pressed Leave
-   * @param {() => void} parts.talk a listener wants a microphone after all
-   * @param {(room: string, mode: Mode) => void} parts.go the person wants to be in another room
+   * @param {() => void} parts.leave called when the person presses Leave
+   * @param {() => void} parts.talk called when a listener turns on the microphone
+   * @param {(room: string, mode: Mode) => void} parts.go called when the person switches to another
+   * room
    */
   constructor({ call, mute, microphone, playback, settings, leave, talk, go }) {
     const { signal } = this.#over;
@@ -158,8 +159,8 @@ export class Room {
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
     if (state !== 'connected' || why || silence) this.#forgetQuality();
-    // Without the room's events nobody is known to talk; the list that comes with a new connection
-    // restores that.
+    // Without the room's events the page does not know who talks, so it shows nobody as talking
+    // until a new connection brings the list of participants.
     if (state !== 'connected' || why) this.roster.hush();
     const draw = () => put(this.#words, words(state, retryAt, why, silence));
     draw();
@@ -168,14 +169,15 @@ export class Room {
     this.#sayState(state, why, silence);
   }
 
-  /** Forgets the measurements: those before trouble say nothing about the connection after it. */
+  /** Forgets the measured quality, because a repaired connection may have another. */
   #forgetQuality() {
     this.#quality.textContent = '';
     this.#stats = new CallStats();
   }
 
   /**
-   * Reads each state aloud once, while the words on the page count seconds.
+   * Reads each state of the connection aloud once, although the words on the page change every
+   * second.
    *
    * @param {CallState} state
    * @param {string} why
@@ -213,8 +215,8 @@ export class Room {
   /**
    * Shows, and reads aloud, a notice that must not be missed.
    *
-   * @param {string} sentence '' takes the notice away if it is about the same thing
-   * @param {AlarmTopic} about a 'refusal' goes away by itself
+   * @param {string} sentence '' hides the notice if it is about the same topic
+   * @param {AlarmTopic} about the topic; a 'refusal' is hidden after NOTICE_MS
    */
   alarm(sentence, about = '') {
     if (!sentence && about && about !== this.#alarmAbout) return;
@@ -240,7 +242,8 @@ export class Room {
  */
 function words(state, retryAt, why, silence) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
-  // The server does not answer, but the path has not been given up yet: sound may still pass.
+  // The server does not answer, but the browser has not given up the path yet: sound may still
+  // pass.
   if (state === 'connected' && why) return 'Checking the connection…';
   if (state === 'connected') return silence ? `No sound for ${silence}\u00a0s…` : 'Connected';
   const left = `${seconds}\u00a0s`;
@@ -254,7 +257,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // A page over plain HTTP has no clipboard API; the old way needs selected text.
+    // A page over plain HTTP has no clipboard API; the older `copy` command needs selected text.
     const field = document.createElement('textarea');
     field.value = text;
     field.className = 'aside';

@@ -38,8 +38,8 @@ export class RosterList {
    * @param {Roster} roster
    * @param {object} parts
    * @param {HTMLElement} parts.list
-   * @param {HTMLTemplateElement} parts.template of one person
-   * @param {(id: string) => void} parts.grant a waiting participant is to have the floor
+   * @param {HTMLTemplateElement} parts.template the template of one participant's tile
+   * @param {(id: string) => void} parts.grant called to give the floor to a waiting participant
    */
   constructor(roster, { list, template, grant }) {
     this.#roster = roster;
@@ -58,11 +58,11 @@ export class RosterList {
   }
 
   /**
-   * Shows the floor.
+   * Marks the tiles of the participants who hold the floor or wait for it.
    *
    * @param {ReadonlyMap<string, Talker>} holders by id
    * @param {string[]} queue ids of the waiting participants
-   * @param {boolean} grants offer to give the floor to these
+   * @param {boolean} grants whether to offer to give the floor to waiting participants
    */
   mark(holders, queue, grants) {
     this.#holders = new Map(holders);

@@ -1,5 +1,5 @@
-// Short tones for changes of the floor, for people who do not look at the page. They can be
-// switched off.
+// Short tones for changes of the floor, for people who do not look at the page. A person can switch
+// the tones off.
 
 /** @import { Settings } from '../model/settings.js' */
 
@@ -18,7 +18,7 @@ const TUNES = {
   warning: [[740, 0, 0.05], [740, 0.1, 0.05], [740, 0.2, 0.05]],
 };
 
-// Quieter than the voices, with soft edges that do not click.
+// Amplitude of the tones, linear: quieter than the voices. Soft edges avoid clicks.
 const LOUDNESS = 0.12;
 const EDGE_S = 0.008;
 
@@ -47,8 +47,8 @@ export class Tones {
   play(name) {
     if (!this.#on) return;
     const context = (this.#context ??= new AudioContext());
-    // Browsers require a touch or a key press first; a tone that cannot sound now would be out of
-    // place later.
+    // Browsers play no sound before the first touch or key press. The tone is dropped, because it
+    // would make no sense later.
     if (context.state !== 'running') {
       context.resume();
       if (!navigator.userActivation?.isActive) return;

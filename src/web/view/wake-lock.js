@@ -1,20 +1,20 @@
-// Keeps the screen on while a radio channel is in use: a phone that locks itself hides the page,
-// which releases the key.
+// Keeps the screen on while a radio channel is in use: when a phone locks itself, the page is
+// hidden, which releases the push-to-talk key.
 
 export class WakeLock {
   #wanted = false;
   /** @type {WakeLockSentinel | null} */
   #lock = null;
 
-  /** @param {AbortSignal} signal ends it */
+  /** @param {AbortSignal} signal ends the wake lock's use */
   constructor(signal) {
-    // The system drops the lock when the page is hidden.
+    // The system drops the lock when the page is hidden, so it is requested again.
     document.addEventListener('visibilitychange', () => this.#hold(), { signal });
     signal.addEventListener('abort', () => this.set(false));
   }
 
   /**
-   * Keeps the screen on from now on, or no longer.
+   * Sets whether the screen is to stay on.
    *
    * @param {boolean} wanted
    */
@@ -29,7 +29,8 @@ export class WakeLock {
     try {
       this.#lock = await navigator.wakeLock?.request('screen');
     } catch {
-      // Refused, for instance for lack of battery: the screen behaves as on any page.
+      // The system refuses the lock, for instance when the battery is low: the screen then turns
+      // off as on any page.
     }
     if (!this.#wanted) this.#drop();
   }

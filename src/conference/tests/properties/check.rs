@@ -29,8 +29,8 @@ impl World {
             let seats = self.seats.iter();
             let seats = seats.filter(|seat| seat.room == *name && seat.room_id == room.id);
             assert_eq!(room.seats, seats.count(), "{name}");
-            // During shutdown rooms stay; and a failed room stays as long as a seat that was held
-            // in it.
+            // Rooms stay during shutdown. A room that has failed stays until the joins that held
+            // seats at the failure have ended.
             let is_awaited = self.seats.iter().any(|seat| seat.room == *name);
             assert!(self.closed || is_awaited || !room.is_over(), "{name}");
             for member in &room.members {
@@ -69,7 +69,8 @@ impl World {
         assert_eq!(placement.counts(), (rooms.len(), self.members()));
     }
 
-    /// Checks that every permit matches its floor, and that no room exceeds its number of talkers.
+    /// Checks that every permit matches its floor, and that no room has more talkers than its mode
+    /// allows.
     fn check_floors(&mut self) {
         let registry = &mut self.machine.registry;
         assert!(registry.changed_floors.is_empty());
@@ -119,8 +120,8 @@ impl World {
         });
     }
 
-    /// Checks, once all effects are delivered, that participants hear exactly the rooms they asked
-    /// for, and no room that refuses monitors.
+    /// Checks that participants hear exactly the rooms of their monitor lists, and no room that
+    /// refuses monitors. All effects must be delivered before.
     pub(super) fn check_monitoring(&self) {
         let machine = &self.machine;
         let (registry, monitoring) = (&machine.registry, &machine.monitoring);

@@ -43,7 +43,7 @@ type Where = usize;
 /// A set of rooms, one bit per room.
 type Rooms = u8;
 
-/// A random step.
+/// A random step of the test.
 #[derive(Debug, Clone)]
 enum Step {
     Reserve(Where, Option<Mode>, Rooms),
@@ -52,7 +52,7 @@ enum Step {
     Leave(Who),
     Kick(Who),
     Change(Who, Change),
-    /// Sends a command over a WebSocket, or over the data channel.
+    /// Sends a command over the data channel if the flag is set, otherwise over a WebSocket.
     Command(Who, &'static str, bool),
     /// Sends a command over the WebSocket of any room.
     Elsewhere(Who, Where),
@@ -67,18 +67,20 @@ enum Step {
     Grant(Who, Who),
     Configure(Where, Setting, bool),
     Delete(Where),
-    /// A mixer loses a room, and its event arrives or is lost.
+    /// A mixer drops a room; the flag tells whether the event of that arrives or is lost.
     LoseRoom(Where, bool),
-    /// A mixer has no place for a participant, and its event arrives or is lost.
+    /// A mixer has no capacity for a participant; the flag tells whether the event of that arrives
+    /// or is lost.
     LoseParticipant(Who, bool),
     /// Voiced packets of a participant arrive.
     Sounds(Who),
-    /// A participant starts or stops talking, and the event arrives or is lost.
+    /// A participant starts or stops talking; the second flag tells whether the event of that
+    /// arrives or is lost.
     Talking(Who, bool, bool),
     /// A participant's draining voice has been heard to the end.
     Drained(Who),
     Watch(Where),
-    /// The receivers of the queues take this many commands.
+    /// The receivers of the queues take this many commands from each queue.
     Drain(usize),
     /// The receivers of the queues take all commands, until none is left.
     Settle,
@@ -201,7 +203,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![4 => joins, 5 => requests, 2 => network, 3 => mixers, 3 => time]
 }
 
-/// Turns a bit set of rooms into a list of rooms to listen to.
+/// Turns a bit set of rooms into a monitor list.
 fn entries(some: Rooms) -> Vec<MonitorEntry> {
     let rooms = (0..ROOMS.len()).filter(|at| some >> at & 1 == 1);
     let rooms: Vec<&str> = rooms.map(|at| ROOMS[at]).collect();

@@ -149,7 +149,7 @@ impl World {
         answer
     }
 
-    /// Sends a list of rooms to listen to, which is refused if one of the rooms refuses it.
+    /// Sends a monitor list, which must be refused if one of its rooms refuses monitors.
     pub(super) fn listen(&mut self, session: &Session, list: Rooms) {
         let rooms = entries(list);
         let refuses = |entry: &MonitorEntry| {

@@ -23,18 +23,18 @@ use crate::rate_limit::Rates;
 /// Number of mixers.
 const MIXERS: usize = 2;
 
-/// Places of the queue to each mixer: few, so that the queue runs full.
+/// Number of places in the queue to each mixer: few, so that the queue runs full.
 const MIXER_PLACES: usize = 12;
 
-/// Places of the queue to the network thread.
+/// Number of places in the queue to the network thread.
 const NETWORK_PLACES: usize = 4;
 
-/// A queue whose receiver may not read.
+/// A queue to a mixer or to the network thread, whose receiver reads only when the test lets it.
 #[derive(Debug)]
 pub(super) struct Queue {
     places: usize,
     used: usize,
-    /// Commands that must not be lost and wait for a place.
+    /// Number of removals that wait for a place.
     waiting: usize,
 }
 
@@ -86,13 +86,13 @@ pub(super) struct MixerRoom {
     pub(super) links: Vec<FeedNo>,
 }
 
-/// The state of one mixer, from its commands.
+/// The state of one mixer, as its commands have set it.
 #[derive(Debug)]
 pub(super) struct MixerModel {
     pub(super) queue: Queue,
     pub(super) rooms: BTreeMap<RoomId, MixerRoom>,
     pub(super) monitors: BTreeMap<ParticipantId, MonitorPlan>,
-    /// Rooms and participants that the mixer has lost by itself.
+    /// Rooms and participants that the mixer has dropped without a command.
     lost_rooms: BTreeSet<RoomId>,
     lost_people: BTreeSet<ParticipantId>,
 }
@@ -132,7 +132,7 @@ impl MixerModel {
         self.monitors.remove(&id);
     }
 
-    /// Loses a room with all its participants.
+    /// Drops a room with all its participants, without a command.
     fn lose_room(&mut self, id: RoomId) -> bool {
         let Some(room) = self.rooms.remove(&id) else {
             return false;
@@ -145,7 +145,7 @@ impl MixerModel {
     }
 }
 
-/// The state of the network thread, from its commands.
+/// The state of the network thread, as its commands have set it.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) queue: Queue,
@@ -182,8 +182,8 @@ pub(super) struct World {
     pub(super) watchers: Vec<Watcher>,
     pub(super) seats: Vec<Seat>,
     pub(super) sessions: Vec<Session>,
-    /// The participants whose boxes come with the present request, for a mixer and for the network
-    /// thread.
+    /// The participants that the present request carries for a mixer, and whose peer it carries for
+    /// the network thread.
     pub(super) luggage: (Option<ParticipantId>, Option<ParticipantId>),
     pub(super) closed: bool,
     pub(super) joins: u32,
@@ -255,7 +255,7 @@ impl World {
         }
     }
 
-    /// Lets the receivers of all queues take this many commands.
+    /// Lets the receivers of all queues take this many commands from each queue.
     pub(super) fn drain(&mut self, places: usize) {
         for mixer in &mut self.mixers {
             mixer.queue.drain(places);
@@ -272,12 +272,12 @@ impl World {
         self.drain(usize::MAX);
     }
 
-    /// Lets a mixer lose a room, if it has the room.
+    /// Lets a mixer drop a room without a command, if the mixer has the room.
     pub(super) fn lose_room(&mut self, id: RoomId) -> bool {
         self.mixers.iter_mut().any(|mixer| mixer.lose_room(id))
     }
 
-    /// Lets a mixer have no place for a participant.
+    /// Lets a mixer drop a participant, as if the mixer had no capacity for it.
     pub(super) fn lose_participant(&mut self, session: &Session) {
         session.shared.telemetry.refused.store(true, Relaxed);
         for mixer in &mut self.mixers {
@@ -427,7 +427,7 @@ impl World {
                 queue.take_or_wait();
                 peers.remove(&closing.participant);
             }
-            // Dropped if the queue has no place.
+            // A text is dropped if the queue has no place.
             NetworkOrder::Text(..) if queue.free() == 0 => {}
             NetworkOrder::Text(..) => queue.take(),
             NetworkOrder::Trickle(..) | NetworkOrder::Restart(..) => queue.take(),
