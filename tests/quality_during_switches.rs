@@ -24,7 +24,7 @@ use mixer::engine::Command;
 use mixer::format::Layout;
 use mixer::room::RoomSettings;
 use serde_json::Value;
-use stage::{Stage, recipe};
+use stage::{Stage, encoding};
 
 /// The largest permitted drop of PESQ-WB.
 const DROP: f64 = 0.05;
@@ -107,7 +107,7 @@ fn play(scene: Scene, said: &Arc<[f32]>, aside: &Arc<[f32]>) -> BTreeMap<u32, St
         move |at| voice.get(at as usize).copied().unwrap_or(0.0),
         None,
     );
-    stage.talkers[0].send_as(&recipe(Profile::Voice));
+    stage.talkers[0].send_as(&encoding(Profile::Voice));
     for listener in [LEADS, FOLLOWS, LISTENS] {
         stage.join_clear(listener, scene.says(listener, aside));
     }

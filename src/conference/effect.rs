@@ -76,10 +76,10 @@ pub(super) enum MixerOrder {
     /// Closes the feed of a room.
     CloseFeed(RoomId),
     /// Sets which linked rooms all members of a room hear; `None` means no rooms.
-    SetLinks(RoomId, Option<MonitorPlan>),
+    SetLinks(RoomId, Option<MonitorSpec>),
     /// Sets which other rooms a participant hears; `None` means no rooms. A listen-only participant
     /// gets a new stream of this encoding.
-    SetMonitors(ParticipantId, Option<MonitorPlan>, Option<StreamEncoding>),
+    SetMonitors(ParticipantId, Option<MonitorSpec>, Option<StreamEncoding>),
     /// Makes the mixer apply a participant's settings at the next tick, even if the room sleeps.
     Attend(ParticipantId),
 }
@@ -88,7 +88,7 @@ pub(super) enum MixerOrder {
 ///
 /// The layout and the tick are those of the room in which the mix is heard, the own room.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct MonitorPlan {
+pub(super) struct MonitorSpec {
     /// Gain and priority of the own room.
     pub(super) home: MonitorLevel,
     /// The other rooms' feeds, without duplicates and in a fixed order.

@@ -15,12 +15,12 @@ pub enum JoinError {
     UnknownRoom,
     /// A room to be monitored does not exist, and joins do not create rooms on this server.
     #[error("the room {room} does not exist; GET /v1/rooms lists all rooms")]
-    UnknownChannel {
+    UnknownMonitoredRoom {
         /// The room to be monitored.
         room: RoomName,
     },
     /// A room to be monitored allows no monitors.
-    #[error("the room {room} does not allow participants of other rooms to listen to it")]
+    #[error("the room {room} does not allow participants of other rooms to monitor it")]
     MonitoringRefused {
         /// The room to be monitored.
         room: RoomName,
@@ -105,7 +105,7 @@ impl Refusal {
     /// Returns the reason under which an error is counted.
     pub(super) fn of(error: &JoinError) -> Refusal {
         match error {
-            JoinError::UnknownRoom | JoinError::UnknownChannel { .. } => Refusal::UnknownRoom,
+            JoinError::UnknownRoom | JoinError::UnknownMonitoredRoom { .. } => Refusal::UnknownRoom,
             JoinError::MonitoringRefused { .. } => Refusal::Monitoring,
             JoinError::RoomFull { .. } => Refusal::RoomFull,
             JoinError::Offer(_) => Refusal::Offer,
@@ -254,7 +254,7 @@ pub enum CommandError {
         room: RoomName,
     },
     /// The room to be monitored allows no monitors.
-    #[error("the room {room} does not allow participants of other rooms to listen to it")]
+    #[error("the room {room} does not allow participants of other rooms to monitor it")]
     MonitoringRefused {
         /// The room to be monitored.
         room: RoomName,

@@ -178,13 +178,13 @@ impl PendingRequest {
         (pending, answer)
     }
 
-    /// Handles the request; its answer becomes the last effect of this step so far.
+    /// Handles the request, and appends its answer to the effects.
     pub(super) fn answer(self, machine: &mut Machine, now: Instant) {
         self.0.answer(machine, now);
     }
 }
 
-/// A request and the sender of its answer, without their types.
+/// An [`Addressed`] request of any type.
 trait Answerable: fmt::Debug + Send {
     fn answer(self: Box<Self>, machine: &mut Machine, now: Instant);
 }

@@ -256,7 +256,7 @@ impl Seat {
             connected: false,
             talks: accepted.talks,
             listens: accepted.listens,
-            ear: stream.map(|encoding| StreamEncoding {
+            stream: stream.map(|encoding| StreamEncoding {
                 encoding,
                 tick: self.tick,
             }),

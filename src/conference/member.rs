@@ -24,7 +24,7 @@ pub(super) struct Member {
     pub(super) talks: bool,
     pub(super) listens: bool,
     /// How the participant's stream is encoded, if the participant is listen-only.
-    pub(super) ear: Option<StreamEncoding>,
+    pub(super) stream: Option<StreamEncoding>,
     /// Whether the participant's data channel is open.
     pub(super) channel: bool,
     /// Packet counts of the participant when its room's floor last observed them.
@@ -97,7 +97,7 @@ pub(super) mod tests {
             connected: false,
             talks: true,
             listens: true,
-            ear: None,
+            stream: None,
             channel: false,
             sent: SentCounts::default(),
             messages: MessageLimit::new(crate::rate_limit::Rates::default().messages),

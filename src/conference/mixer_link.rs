@@ -10,7 +10,7 @@ use mixer::monitor::{Feed, MonitorChange, MonitorMix, MonitoredRoom};
 use mixer::output::OutputStream;
 use mixer::room::{Members, Participant, Room};
 
-use super::effect::{FeedNo, MixerOrder, MonitorPlan};
+use super::effect::{FeedNo, MixerOrder, MonitorSpec};
 use super::member::StreamEncoding;
 use crate::audio::MixerControl;
 
@@ -129,7 +129,7 @@ pub(super) fn build(
 }
 
 fn monitor_change(
-    plan: Option<MonitorPlan>,
+    plan: Option<MonitorSpec>,
     encoding: Option<StreamEncoding>,
     feeds: &Feeds,
 ) -> Box<MonitorChange> {
@@ -140,7 +140,7 @@ fn monitor_change(
 }
 
 /// Builds the object with which the mixer mixes the rooms of a plan.
-fn monitored(plan: Option<MonitorPlan>, feeds: &Feeds) -> Option<Box<MonitorMix>> {
+fn monitored(plan: Option<MonitorSpec>, feeds: &Feeds) -> Option<Box<MonitorMix>> {
     let plan = plan?;
     let channels = plan.channels.into_iter().filter_map(|(number, level)| {
         let feed = feeds.get(&number)?.clone();

@@ -56,9 +56,9 @@ impl Machine {
         let settings = &member.shared.settings;
         let changed = loss_class(settings.loss_percent()) != loss_class(percent);
         settings.report_loss(percent);
-        if let Some(ear) = member.ear.filter(|_| changed) {
+        if let Some(stream) = member.stream.filter(|_| changed) {
             // If the queue is full, a later report of another loss class sets the stream.
-            let _ = self.placement.set_listener(&mut self.effects, id, ear);
+            let _ = self.placement.set_stream(&mut self.effects, id, stream);
         }
     }
 

@@ -9,7 +9,7 @@ use mixer::room::{RoomSettings, RoomTelemetry};
 use mixer::schedule::LoadGovernor;
 use mixer::{Decibels, ParticipantId, RoomId};
 
-use super::effect::{Effects, FeedNo, MixerOrder, MonitorPlan, QueueFull};
+use super::effect::{Effects, FeedNo, MixerOrder, MonitorSpec, QueueFull};
 use super::member::StreamEncoding;
 use crate::protocol::RoomConfig;
 use crate::queues::MixerId;
@@ -176,7 +176,7 @@ impl Placement {
     ///
     /// # Errors
     /// [`QueueFull`]; the stream is then unchanged.
-    pub(super) fn set_listener(
+    pub(super) fn set_stream(
         &self,
         effects: &mut Effects,
         id: ParticipantId,
@@ -224,7 +224,7 @@ impl Placement {
         &self,
         effects: &mut Effects,
         room: RoomId,
-        plan: Option<MonitorPlan>,
+        plan: Option<MonitorSpec>,
     ) -> Result<(), QueueFull> {
         let mixer = self.mixer_of(room).ok_or(QueueFull)?;
         effects.command(mixer, MixerOrder::SetLinks(room, plan))
@@ -240,7 +240,7 @@ impl Placement {
         &self,
         effects: &mut Effects,
         id: ParticipantId,
-        plan: Option<MonitorPlan>,
+        plan: Option<MonitorSpec>,
         encoding: Option<StreamEncoding>,
     ) -> Result<(), QueueFull> {
         let mixer = *self.participants.get(&id).ok_or(QueueFull)?;

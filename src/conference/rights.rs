@@ -155,7 +155,7 @@ impl From<(Denied, RoomName)> for JoinError {
     fn from((denied, room): (Denied, RoomName)) -> JoinError {
         match denied {
             Denied::MonitoringRefused => JoinError::MonitoringRefused { room },
-            _ => JoinError::UnknownChannel { room },
+            _ => JoinError::UnknownMonitoredRoom { room },
         }
     }
 }

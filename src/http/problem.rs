@@ -242,7 +242,7 @@ impl From<JoinError> for Problem {
         let detail = sentence(&error);
         match error {
             JoinError::UnknownRoom => Problem::unknown_room(),
-            JoinError::UnknownChannel { room } => Problem::new(
+            JoinError::UnknownMonitoredRoom { room } => Problem::new(
                 StatusCode::NOT_FOUND,
                 "no-such-room",
                 "No such room",

@@ -186,7 +186,7 @@ impl RoomSetting {
     }
 }
 
-/// Writes all settings in the table [`ROOM_SETTINGS`].
+/// Writes all settings in the table `ROOM_SETTINGS`.
 impl Serialize for RoomConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(ROOM_SETTINGS.len()))?;

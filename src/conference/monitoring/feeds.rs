@@ -9,7 +9,7 @@ use mixer::RoomId;
 use mixer::monitor::MonitorLevel;
 
 use super::RoomMixers;
-use crate::conference::effect::{Effect, FeedNo, MonitorPlan};
+use crate::conference::effect::{Effect, FeedNo, MonitorSpec};
 use crate::conference::placement::layout;
 use crate::conference::registry::Registry;
 use crate::conference::room::Room;
@@ -230,8 +230,8 @@ pub(super) fn monitor_plan(
     room: &Room,
     home: MonitorLevel,
     channels: impl Iterator<Item = (FeedNo, MonitorLevel)>,
-) -> MonitorPlan {
-    MonitorPlan {
+) -> MonitorSpec {
+    MonitorSpec {
         home,
         channels: channels.collect(),
         layout: layout(&room.config),

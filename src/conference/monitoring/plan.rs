@@ -277,7 +277,7 @@ fn tell_mixer(
     });
     mixers
         .placement
-        .set_monitors(mixers.effects, id, plan, member.ear)
+        .set_monitors(mixers.effects, id, plan, member.stream)
 }
 
 fn level(entry: &MonitorEntry) -> MonitorLevel {

@@ -145,7 +145,7 @@ fn listening_to_unknown_rooms_is_refused_if_joins_create_no_rooms() {
     test.put("a", "").expect("made");
     test.put("b", "").expect("made");
     let error = test.join_and_listen("a", "b,c").expect_err("no c");
-    assert!(matches!(error, JoinError::UnknownChannel { room } if room == name("c")));
+    assert!(matches!(error, JoinError::UnknownMonitoredRoom { room } if room == name("c")));
     assert_eq!(test.settled().1, 0);
     let ann = test.join_and_listen("a", "b").expect("joined");
     let text = format!(

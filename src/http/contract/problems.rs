@@ -24,7 +24,7 @@ fn hall() -> RoomName {
 fn of_joins() -> Vec<Problem> {
     let errors = [
         JoinError::UnknownRoom,
-        JoinError::UnknownChannel { room: hall() },
+        JoinError::UnknownMonitoredRoom { room: hall() },
         JoinError::MonitoringRefused { room: hall() },
         JoinError::RoomFull { limit: 3 },
         JoinError::Overloaded(Overloaded::Sessions { limit: 3 }),

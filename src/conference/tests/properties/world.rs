@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::conference::Limits;
-use crate::conference::effect::{Effect, FeedNo, MixerOrder, MonitorPlan, NetworkOrder, WatchId};
+use crate::conference::effect::{Effect, FeedNo, MixerOrder, MonitorSpec, NetworkOrder, WatchId};
 use crate::conference::handle::{PendingRequest, Request};
 use crate::conference::machine::{Input, Machine};
 use crate::conference::seat::Seat;
@@ -91,7 +91,7 @@ pub(super) struct MixerRoom {
 pub(super) struct MixerModel {
     pub(super) queue: Queue,
     pub(super) rooms: BTreeMap<RoomId, MixerRoom>,
-    pub(super) monitors: BTreeMap<ParticipantId, MonitorPlan>,
+    pub(super) monitors: BTreeMap<ParticipantId, MonitorSpec>,
     /// Rooms and participants that the mixer has dropped without a command.
     lost_rooms: BTreeSet<RoomId>,
     lost_people: BTreeSet<ParticipantId>,
@@ -336,7 +336,7 @@ impl World {
             }
             _ => mixer.queue.take(),
         }
-        let known = |plan: &MonitorPlan| {
+        let known = |plan: &MonitorSpec| {
             let mut feeds = plan.channels.iter();
             assert!(feeds.all(|(number, _)| self.feeds.contains(number)));
         };
