@@ -41,15 +41,15 @@ impl Counters {
 /// Sums of the telemetry of all participants, including those who have left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParticipantTotals {
-    /// Packets received.
+    /// Audio packets that the server received from participants.
     pub received: u64,
-    /// Packets that never arrived.
+    /// Audio packets of participants that never arrived.
     pub lost: u64,
-    /// Packets that arrived after their playout time.
+    /// Audio packets of participants that arrived after their playout time.
     pub late: u64,
-    /// Packets that arrived more than once.
+    /// Audio packets of participants that arrived more than once.
     pub duplicate: u64,
-    /// Packets that could not be decoded as Opus.
+    /// Audio packets of participants that could not be decoded.
     pub undecodable: u64,
     /// Samples synthesized by concealment.
     pub concealed_samples: u64,

@@ -44,7 +44,7 @@ impl HttpMetrics {
     fn families(&self) -> Vec<MetricFamily> {
         let responses = MetricFamily {
             name: "mixminus_http_responses_total",
-            help: "HTTP responses, by class of status.",
+            help: "HTTP responses, by class of status code.",
             kind: MetricKind::Counter,
             samples: (1..=5)
                 .zip(&self.responses)
@@ -63,32 +63,28 @@ impl HttpMetrics {
             responses,
             gauge(
                 "mixminus_http_connections",
-                "TCP connections open now.",
+                "Open TCP connections to the HTTP port.",
                 &self.connections,
             ),
             counter(
                 "mixminus_http_connections_refused_total",
-                "Connections and WebSockets refused because there were too many.",
+                "TCP connections and WebSockets refused because the limit of open connections was reached.",
                 &self.refused,
             ),
             counter(
                 "mixminus_http_write_timeouts_total",
-                "Connections cut off because the client did not read.",
+                "TCP connections closed because the client did not read its response.",
                 &self.write_timeouts,
             ),
             counter(
                 "mixminus_http_accept_errors_total",
-                "Failures to accept a connection.",
+                "TCP connections that could not be accepted.",
                 &self.accept_errors,
             ),
-            gauge(
-                "mixminus_websockets",
-                "WebSockets open now.",
-                &self.websockets,
-            ),
+            gauge("mixminus_websockets", "Open WebSockets.", &self.websockets),
             counter(
                 "mixminus_websockets_slow_total",
-                "WebSockets cut off because they did not read.",
+                "WebSockets closed because the client did not read its events.",
                 &self.slow,
             ),
         ]
@@ -140,7 +136,7 @@ fn rate_limited(limiter: &Limiter, limited: &[u64; Limited::ALL.len()]) -> Metri
     };
     MetricFamily {
         name: "mixminus_rate_limited_total",
-        help: "Requests and messages that were refused because too many came, by what they were.",
+        help: "Requests and messages refused by a rate limit, by limit.",
         kind: MetricKind::Counter,
         samples: Limited::ALL.iter().map(sample).collect(),
     }

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn draining_permit_admits_packets_in_flight_and_closes_once() {
+    fn draining_floor_permit_admits_packets_in_flight_and_stays_closed_once_drained() {
         let mut state = PermitState::default();
         assert!(state.is_open() && !state.is_held());
         state.order(Permit::Held, at(0));

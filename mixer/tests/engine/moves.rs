@@ -120,7 +120,7 @@ fn moves_never_set_media_time_back_or_skip_more_than_two_ticks() {
 }
 
 #[test]
-fn talk_spurt_continues_across_a_move() {
+fn talk_spurt_of_a_participant_continues_in_the_room_it_moves_to() {
     let mut field = two_rooms();
     let before = field.heard(3).len();
     let mover = detach(&mut field, 0, 1, None);

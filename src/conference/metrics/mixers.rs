@@ -38,17 +38,17 @@ fn of_governors(governors: &[LoadGovernor]) -> Vec<MetricFamily> {
     vec![
         family(
             "mixminus_mixer_load",
-            "Busy time over time of the last second, 0 to 1.",
+            "Share of the last second that a mixer was busy, 0 to 1.",
             |governor| f64::from(governor.load()),
         ),
         family(
             "mixminus_mixer_complexity",
-            "No stream is encoded with more care than this, libopus complexity; 10 is no limit.",
+            "Highest Opus encoder complexity that the mixer uses under its present load, 0 to 10; 10 means no limit.",
             |governor| f64::from(governor.max_complexity()),
         ),
         family(
             "mixminus_mixer_joins_refused",
-            "Nobody gets into the rooms of this mixer for now: 1, otherwise 0.",
+            "1 while the mixer is overloaded and joins to its rooms are refused, otherwise 0.",
             |governor| f64::from(u8::from(governor.refuses_joins())),
         ),
     ]
@@ -60,25 +60,25 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
         counter(
             mixers,
             "mixminus_slots_total",
-            "Slots run: turns of a mixer's own clock. With nobody in any room there are few.",
+            "Slots of 2.5 ms that a mixer ran. A mixer whose rooms are all asleep runs few slots.",
             |metrics| &metrics.slots,
         ),
         counter(
             mixers,
             "mixminus_slots_late_total",
-            "Slots with a room to mix that began more than a slot, 2.5 ms, late.",
+            "Slots with a room to mix that began more than 2.5 ms (one slot) late.",
             |metrics| &metrics.late_slots,
         ),
         counter(
             mixers,
             "mixminus_slots_overrun_total",
-            "Slots with a room to mix that were not done when the next one came.",
+            "Slots with a room to mix that took longer than the time to the next slot.",
             |metrics| &metrics.overrun_slots,
         ),
         counter(
             mixers,
             "mixminus_slots_skipped_total",
-            "Slots left out because they would have come more than a tick, 20 ms, late.",
+            "Slots skipped because the mixer was more than 20 ms (one tick) late.",
             |metrics| &metrics.skipped_slots,
         ),
     ]
@@ -90,25 +90,25 @@ fn of_slot_times(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
         histogram(
             mixers,
             "mixminus_slot_lateness_seconds",
-            "How late slots with a room to mix began.",
+            "Lateness of the beginning of slots with a room to mix.",
             |metrics| &metrics.lateness,
         ),
         longest(
             mixers,
             "mixminus_slot_lateness_max_seconds",
-            "The latest of them so far.",
+            "Largest lateness of the beginning of a slot with a room to mix, since the server started.",
             |metrics| &metrics.lateness,
         ),
         histogram(
             mixers,
             "mixminus_tick_seconds",
-            "How long the work of a slot with a room to mix took.",
+            "Duration of the work of a slot with a room to mix.",
             |metrics| &metrics.work,
         ),
         longest(
             mixers,
             "mixminus_tick_max_seconds",
-            "The longest of them so far.",
+            "Longest duration of the work of a slot with a room to mix, since the server started.",
             |metrics| &metrics.work,
         ),
     ]
@@ -125,17 +125,17 @@ fn of_time_spent(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     vec![
         seconds(
             "mixminus_mixer_busy_seconds_total",
-            "Time spent on a mixer's own rooms.",
+            "Time that a mixer has spent on its own rooms.",
             |metrics| metrics.busy_ns.load(Relaxed),
         ),
         seconds(
             "mixminus_mixer_waiting_seconds_total",
-            "Time spent waiting for encodes that other mixers had begun.",
+            "Time that a mixer has waited for other mixers to finish encodes of its rooms.",
             |metrics| metrics.waiting_ns.load(Relaxed),
         ),
         seconds(
             "mixminus_mixer_helping_seconds_total",
-            "Time spent on encodes for other mixers.",
+            "Time that a mixer has spent on encodes of other mixers' rooms.",
             |metrics| metrics.helping_ns.load(Relaxed),
         ),
     ]
@@ -149,24 +149,24 @@ fn of_rooms(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
         })
     };
     vec![
-        gauge("mixminus_mixer_rooms", "Rooms it has.", |metrics| {
+        gauge("mixminus_mixer_rooms", "Rooms on a mixer.", |metrics| {
             &metrics.rooms
         }),
         gauge(
             "mixminus_mixer_participants",
-            "Participants in them.",
+            "Participants in the rooms of a mixer.",
             |metrics| &metrics.participants,
         ),
         counter(
             mixers,
             "mixminus_ticks_total",
-            "Ticks of rooms. A room with nothing to do has none.",
+            "Ticks of all rooms of a mixer. A room that sleeps has no ticks.",
             |metrics| &metrics.room_ticks,
         ),
         counter(
             mixers,
             "mixminus_ticks_held_total",
-            "Ticks that waited some milliseconds for a late packet.",
+            "Ticks that waited a few milliseconds for the late packet of a talker.",
             |metrics| &metrics.ticks_held,
         ),
     ]
@@ -178,27 +178,27 @@ fn of_encodes(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     vec![
         counter(
             "mixminus_packets_sent_total",
-            "Audio packets handed to the network, one for each who hears it.",
+            "Audio packets passed to the network thread, counted once for each recipient.",
             |metrics| &metrics.packets_out,
         ),
         counter(
             "mixminus_encodes_total",
-            "Audio packets encoded: one for all who hear the same.",
+            "Audio packets encoded; listeners of the same mix share one encode.",
             |metrics| &metrics.encodes,
         ),
         counter(
             "mixminus_encodes_helped_total",
-            "Of these, encoded by another mixer.",
+            "Audio packets of a mixer's rooms that another mixer encoded.",
             |metrics| &metrics.was_helped,
         ),
         counter(
             "mixminus_encodes_skipped_total",
-            "Audio packets left out because another mixer had not encoded them in time.",
+            "Audio packets not sent because another mixer did not finish their encode in time.",
             |metrics| &metrics.encodes_skipped,
         ),
         counter(
             "mixminus_encode_failures_total",
-            "Mixes the codec refused.",
+            "Mixes that the encoder failed to encode.",
             |metrics| &metrics.encode_failures,
         ),
     ]
@@ -210,22 +210,22 @@ fn of_losses(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     vec![
         counter(
             "mixminus_mixer_events_dropped_total",
-            "Events that found their link full.",
+            "Events of a mixer lost because the queue to the conference was full.",
             |metrics| &metrics.events_dropped,
         ),
         counter(
             "mixminus_mixer_refused_total",
-            "Commands the mixer could not carry out.",
+            "Commands that a mixer could not carry out.",
             |metrics| &metrics.refused,
         ),
         counter(
             "mixminus_mixer_packets_in_dropped_total",
-            "Packets in from participants the mixer does not have, or who do not talk.",
+            "Received audio packets dropped because their sender is not in a room of the mixer, or is listen-only.",
             |metrics| &metrics.packets_in_dropped,
         ),
         counter(
             "mixminus_mixer_packets_out_dropped_total",
-            "Packets out that found the network's link full.",
+            "Audio packets lost because the queue to the network thread was full.",
             |metrics| &metrics.packets_out_dropped,
         ),
     ]

@@ -190,19 +190,19 @@ impl MachineFigures {
         let left = LeaveReason::ALL.iter();
         let left = MetricFamily::counters(
             "mixminus_participants_left_total",
-            "Participants who went, by reason.",
+            "Participants who left, by reason.",
             "reason",
             left.map(|reason| (reason.word(), counts.left[*reason as usize])),
         );
         let refused = Refusal::ALL.iter();
         let refused = MetricFamily::counters(
             "mixminus_joins_refused_total",
-            "Joins that were refused, by reason.",
+            "Joins refused, by reason.",
             "reason",
             refused.map(|reason| (reason.word(), counts.refused[*reason as usize])),
         );
         let mut families = vec![
-            MetricFamily::gauge("mixminus_rooms", "Rooms.", self.rooms as f64),
+            MetricFamily::gauge("mixminus_rooms", "Rooms on this server.", self.rooms as f64),
             MetricFamily::gauge(
                 "mixminus_participants",
                 "Participants in all rooms.",
@@ -210,17 +210,17 @@ impl MachineFigures {
             ),
             MetricFamily::gauge(
                 "mixminus_participants_talking",
-                "Participants heard now.",
+                "Participants who are heard now.",
                 self.talking as f64,
             ),
             MetricFamily::gauge(
                 "mixminus_playout_delay_seconds",
-                "Greatest time for which packets of somebody heard now wait in the server.",
+                "Longest playout delay of a participant who is heard now: how long their packets wait in the server.",
                 f64::from(self.delay_us) / 1e6,
             ),
             MetricFamily::gauge(
                 "mixminus_participants_connected",
-                "Participants whose peer connection is up.",
+                "Participants whose WebRTC connection is established.",
                 self.connected as f64,
             ),
             MetricFamily::counter(
@@ -232,7 +232,7 @@ impl MachineFigures {
             left,
             MetricFamily::counter(
                 "mixminus_room_faults_total",
-                "Rooms that were closed after a fault.",
+                "Rooms closed because of an internal error.",
                 counts.faults,
             ),
         ];
@@ -247,49 +247,49 @@ fn of_rtc(metrics: &RtcMetrics) -> Vec<MetricFamily> {
     let dropped = Dropped::ALL.iter();
     let dropped = MetricFamily::counters(
         "mixminus_rtc_dropped_total",
-        "Datagrams, packets and messages that were dropped, by reason.",
+        "Datagrams, packets and messages that the network thread dropped, by reason.",
         "reason",
         dropped.map(|reason| (reason.label(), metrics.dropped_total(*reason))),
     );
     vec![
         MetricFamily::gauge(
             "mixminus_rtc_peers",
-            "Peers there are now, connected or not.",
+            "Peers on the network thread, connected or still connecting.",
             of(&metrics.peers) as f64,
         ),
         MetricFamily::counter(
             "mixminus_rtc_datagrams_in_total",
-            "Datagrams received.",
+            "Datagrams received on the media port.",
             of(&metrics.datagrams_in_total),
         ),
         MetricFamily::counter(
             "mixminus_rtc_bytes_in_total",
-            "Bytes received, UDP payload.",
+            "Bytes of UDP payload received on the media port.",
             of(&metrics.bytes_in_total),
         ),
         MetricFamily::counter(
             "mixminus_rtc_datagrams_out_total",
-            "Datagrams sent.",
+            "Datagrams sent from the media port.",
             of(&metrics.datagrams_out_total),
         ),
         MetricFamily::counter(
             "mixminus_rtc_bytes_out_total",
-            "Bytes sent, UDP payload.",
+            "Bytes of UDP payload sent from the media port.",
             of(&metrics.bytes_out_total),
         ),
         MetricFamily::counter(
             "mixminus_rtc_send_errors_total",
-            "Datagrams the system did not take.",
+            "Datagrams that the operating system refused to send.",
             of(&metrics.send_errors_total),
         ),
         MetricFamily::counter(
             "mixminus_rtc_dtls_failures_total",
-            "Peers that found a path but never finished DTLS.",
+            "Peers whose ICE connection was established but whose DTLS handshake was not completed.",
             of(&metrics.dtls_failures_total),
         ),
         MetricFamily::counter(
             "mixminus_rtc_faults_total",
-            "Peers dropped because the core failed on them.",
+            "Peers closed because of an internal error of the WebRTC stack.",
             of(&metrics.faults_total),
         ),
         dropped,
@@ -307,27 +307,27 @@ fn of_packets(totals: &ParticipantTotals) -> Vec<MetricFamily> {
     vec![
         MetricFamily::counter(
             "mixminus_packets_received_total",
-            "Audio packets taken in.",
+            "Audio packets received from participants.",
             totals.received,
         ),
         MetricFamily::counter(
             "mixminus_packets_lost_total",
-            "Audio packets that never came.",
+            "Audio packets of participants that never arrived.",
             totals.lost,
         ),
         MetricFamily::counter(
             "mixminus_packets_late_total",
-            "Audio packets that came after their time.",
+            "Audio packets of participants that arrived after their playout time.",
             totals.late,
         ),
         MetricFamily::counter(
             "mixminus_packets_duplicate_total",
-            "Audio packets that came twice.",
+            "Audio packets of participants that arrived more than once.",
             totals.duplicate,
         ),
         MetricFamily::counter(
             "mixminus_packets_undecodable_total",
-            "Audio packets that are not Opus.",
+            "Audio packets of participants that could not be decoded.",
             totals.undecodable,
         ),
     ]
@@ -337,7 +337,7 @@ fn of_samples(totals: &ParticipantTotals) -> Vec<MetricFamily> {
     vec![
         MetricFamily::counter(
             "mixminus_concealed_samples_total",
-            "Samples made up in place of lost or late packets, at 48 kHz.",
+            "Samples synthesized in place of lost or late packets, at 48 kHz.",
             totals.concealed_samples,
         ),
         MetricFamily::counter(
@@ -362,17 +362,17 @@ fn of_samples(totals: &ParticipantTotals) -> Vec<MetricFamily> {
         ),
         MetricFamily::counter(
             "mixminus_resampling_removed_samples_total",
-            "Samples saved by resampling to follow faster sender clocks, at 48 kHz.",
+            "Samples removed by resampling to follow faster sender clocks, at 48 kHz.",
             totals.resampling_removed_samples,
         ),
         MetricFamily::counter(
             "mixminus_covered_samples_total",
-            "Samples of late packets not played because concealment had covered them, at 48 kHz.",
+            "Samples of late packets not played because concealment had already covered their time, at 48 kHz.",
             totals.covered_samples,
         ),
         MetricFamily::counter(
             "mixminus_played_samples_total",
-            "Samples played into mixes, at 48 kHz.",
+            "Samples of participants' audio played into mixes, at 48 kHz.",
             totals.played_samples,
         ),
     ]

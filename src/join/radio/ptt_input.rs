@@ -39,7 +39,9 @@ pub enum KeyEvent {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyEventError {
     /// The line has an unknown command.
-    #[error("unknown command {given:?}: use press, release, monitor ROOM,... or an empty line")]
+    #[error(
+        "unknown command {given:?}: use press, release, monitor ROOM[,ROOM...], or an empty line to toggle the key"
+    )]
     Unknown {
         /// The line that was given.
         given: String,
