@@ -135,7 +135,7 @@ impl Mixer {
     }
 }
 
-/// What a mixer does between its slots.
+/// The work of a mixer between two slots: waiting, and encodes for other mixers.
 impl Mixer {
     /// Waits until `slot` begins; runs encodes for other mixers as long as there is time.
     fn wait_for(&self, slot: u64) {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::test_server::metric_in;
+
 /// A task that reads the repair counters in the server's `/metrics` until it is stopped.
 pub struct PlayoutWatch {
     stop: Arc<AtomicBool>,
@@ -79,12 +81,7 @@ async fn read(client: &reqwest::Client, http: SocketAddr) -> [f64; COUNTERS.len(
     let url = format!("http://{http}/metrics");
     let answer = client.get(url).send().await.expect("the server answers");
     let page = answer.text().await.expect("metrics are text");
-    COUNTERS.map(|name| {
-        let mut lines = page.lines();
-        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let value = value.and_then(|value| value.parse().ok());
-        value.unwrap_or_else(|| panic!("no counter {name} in\n{page}"))
-    })
+    COUNTERS.map(|name| metric_in(&page, name))
 }
 
 /// The counters of repairs. Those of the resampler are left out: it works all the time, and makes

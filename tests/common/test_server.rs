@@ -117,13 +117,7 @@ impl TestServer {
 
     /// Returns a value of `/metrics` by its name and labels as printed there.
     pub async fn metric(&self, name: &str) -> f64 {
-        let page = self.text("/metrics").await;
-        let value = page
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value
-            .and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("no figure {name} in\n{page}"))
+        metric_in(&self.text("/metrics").await, name)
     }
 
     /// Describes how punctual the first mixer thread was, to be printed beside a measurement.
@@ -174,6 +168,18 @@ impl TestServer {
     pub async fn stop(self) {
         self.server.stop().await;
     }
+}
+
+/// Returns the value of a metric in the text of `/metrics`; fails if the text has no such metric.
+///
+/// - `name`: the metric's name and labels as they stand there.
+pub fn metric_in(page: &str, name: &str) -> f64 {
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no metric {name} in\n{page}"))
 }
 
 /// The messages that have arrived on a client's data channel.

@@ -76,7 +76,7 @@ pub(crate) enum Change {
     Stop,
 }
 
-/// What one source sounded like in one tick.
+/// The measured sound of one source in one tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TickHeard {
     /// The tick's instant.

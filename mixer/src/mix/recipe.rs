@@ -1,4 +1,4 @@
-//! What the mix of one listener is made of this tick, as a value that can be compared.
+//! The recipe of one listener's mix in one tick, as a value that can be compared.
 //!
 //! Two listeners of equal [key](MixRecipe::key) hear the same mix, except in a tick in which a list
 //! of one of them changes.

@@ -40,7 +40,7 @@ pub(crate) struct Renderer<'a, V> {
     pub linked: Option<Sources>,
 }
 
-/// What one listener's mix is made of.
+/// The parts from which one listener's mix is rendered.
 pub(crate) struct Ingredients<'a> {
     /// The bus that the mix is made from.
     pub base: Base,
@@ -174,7 +174,7 @@ impl<V: Voices> Renderer<'_, V> {
         }
     }
 
-    /// Who is heard from the listener's bus, loudest first.
+    /// Returns the participants that the listener hears from its bus, loudest first.
     fn sources_of_room(&self, listener: &Ingredients<'_>) -> Sources {
         let gains = listener
             .gains

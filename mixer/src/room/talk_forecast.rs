@@ -1,5 +1,5 @@
-//! Who is likely to talk next, so that a room in a pause can move its ticks to the arrival of their
-//! packets.
+//! A forecast of the next talkers. A room in a pause moves its ticks to the arrival of the packets
+//! of these participants.
 
 use core::time::Duration;
 

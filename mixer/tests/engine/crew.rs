@@ -2,16 +2,13 @@
 //! that misses its tick skips only its own packet.
 #![allow(clippy::vec_box, reason = "jobs cross between threads as boxes")]
 
-use std::collections::VecDeque;
-
-use crate::stage::hands::Hands;
+use crate::stage::hands::{Hands, LateHelpers};
 use crate::stage::{Stage, encoding, tone};
 use mixer::codec::Profile;
 use mixer::engine::Command;
 use mixer::output::OutputStream;
 use mixer::packet::OutPacket;
 use mixer::room::{Participant, RoomSettings};
-use mixer::schedule::Job;
 use mixer::units::ParticipantId;
 
 const TALKERS: u32 = 20;
@@ -112,22 +109,10 @@ fn late_helper_encode_skips_its_packet_and_its_stream_recovers() {
         slow: true,
         ..Hands::default()
     });
-    let mut held: VecDeque<(u64, Box<Job>)> = VecDeque::new();
+    let mut helpers = LateHelpers::default();
     for _ in 0..30 {
-        stage.arrive();
-        for _ in 0..8 {
-            stage.slot += 1;
-            let now = stage.now();
-            stage.engine.run_slot(stage.slot, now, &mut hands);
-            // The job finishes four slots later: too late for this tick, in time for the next.
-            for mut job in hands.begun.drain(..) {
-                job.run();
-                held.push_back((stage.slot + 4, job));
-            }
-            while held.front().is_some_and(|(due, _)| *due <= stage.slot) {
-                hands.done.extend(held.pop_front().map(|(_, job)| job));
-            }
-        }
+        // Each encode takes four slots: too late for this tick, in time for the next.
+        helpers.tick(&mut stage, &mut hands, || 4);
     }
     let rounds = hands.rounds as u64;
     assert!(rounds > 10);

@@ -22,7 +22,7 @@ mod gains;
 
 use crate::common::{Chance, Flight, play, wild_flights};
 use crate::recordings::fixture;
-use crate::stage::hands::Hands;
+use crate::stage::hands::{Hands, LateHelpers};
 use crate::stage::{Stage, encoding, exact, tone};
 use crate::world::chances::{noise, talker};
 use crate::world::print::Print;
@@ -36,7 +36,6 @@ use mixer::mix::Tone;
 use mixer::packet::{Packet, Payload};
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;
-use mixer::schedule::Job;
 use mixer::units::{Decibels, Gain, RoomId, RtpTime, Seq};
 
 fn show(scene: &str, print: &Print) {
@@ -420,7 +419,7 @@ fn g_encodes_on_helper_threads() {
         alone.bitrate_bps = 1_000 * id;
         stage.join_ear_of(id, alone);
     }
-    let mut begun: Vec<(u64, Box<Job>)> = Vec::new();
+    let mut helpers = LateHelpers::default();
     for number in 0..500 {
         if number % 10 == 0 {
             hands.begin = [0, 3, 64][pick(3)];
@@ -431,18 +430,7 @@ fn g_encodes_on_helper_threads() {
             let leaves = Command::RemoveParticipant(leaver);
             stage.engine.apply(leaves, &mut hands);
         }
-        stage.arrive();
-        for _ in 0..8 {
-            stage.slot += 1;
-            let now = stage.now();
-            stage.engine.run_slot(stage.slot, now, &mut hands);
-            for mut job in hands.begun.drain(..) {
-                job.run();
-                begun.push((stage.slot + pick(12) as u64, job));
-            }
-            let back = begun.extract_if(.., |(due, _)| *due <= stage.slot);
-            hands.done.extend(back.map(|(_, job)| job));
-        }
+        helpers.tick(&mut stage, &mut hands, || pick(12) as u64);
         for (to, packet) in hands.inner.packets.drain(..) {
             print.packet(to, &packet);
         }

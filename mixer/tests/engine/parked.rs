@@ -131,8 +131,8 @@ fn packets_marked_silent_are_not_decoded_and_later_speech_is_unimpaired() {
     assert!(snr_db > 25.0, "{snr_db:.1} dB");
 }
 
-/// What a strip did with a sender of constant noise and a voice in between: its full decodes, the
-/// ticks in which it was parked, and the frames that it added to the mix.
+/// The counts and the sound of a strip whose sender sends constant noise with a voice in between:
+/// full decodes, ticks in which the strip was parked, and frames that it added to the mix.
 struct NoisyRun {
     decodes: u64,
     parked: usize,

@@ -9,7 +9,7 @@ use mixer::packet::OutPacket;
 use mixer::schedule::{Job, WorkPool};
 use mixer::units::ParticipantId;
 
-use super::Collector;
+use super::{Collector, Stage};
 
 /// A sink whose simulated helpers are as fast as the test wants.
 #[derive(Default)]
@@ -25,6 +25,33 @@ pub struct Hands {
     pub rounds: usize,
     /// How often the engine asked whether to go on waiting.
     pub waits: Cell<usize>,
+}
+
+/// Helpers that finish each encode some slots after they have begun it.
+#[derive(Default)]
+pub struct LateHelpers {
+    /// The encodes under way, each with the slot in which it is finished.
+    held: Vec<(u64, Box<Job>)>,
+}
+
+impl LateHelpers {
+    /// Runs the slots of one tick of 20 ms, in which every talker sends one packet.
+    ///
+    /// - `delay`: returns how many slots the next encode takes.
+    pub fn tick(&mut self, stage: &mut Stage, hands: &mut Hands, mut delay: impl FnMut() -> u64) {
+        stage.arrive();
+        for _ in 0..8 {
+            stage.slot += 1;
+            let now = stage.now();
+            stage.engine.run_slot(stage.slot, now, hands);
+            for mut job in hands.begun.drain(..) {
+                job.run();
+                self.held.push((stage.slot + delay(), job));
+            }
+            let finished = self.held.extract_if(.., |(due, _)| *due <= stage.slot);
+            hands.done.extend(finished.map(|(_, job)| job));
+        }
+    }
 }
 
 impl Sink for Hands {

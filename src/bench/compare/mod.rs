@@ -36,7 +36,7 @@ pub struct CompareArgs {
     /// Number of participants that only listen
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000))]
     listeners: u32,
-    /// What listeners send; several with commas, one comparison each
+    /// Kind of packets that listeners send; several kinds with commas, each compared by itself
     #[arg(
         long,
         value_name = "KIND",
